@@ -24,9 +24,12 @@ enum task_status { TASK_UNKNOWN = 0, TASK_CREATED = 1, TASK_RUNNING = 2, TASK_ST
 #define TASK_EXIT_UNKNOWN 0xFFFFFFFFu  /* -1: nobody held a handle */
 #define TASK_EXIT_NOT_STARTED 127u     /* the init could not be started */
 
+/* A snapshot. The texts are shared and immutable, so that taking one allocates nothing (but `stuck`, where there is one);
+ * they live until task_view_free. */
 struct task_view {
-    char *containerd_namespace, *id, *exec_id, *bundle;
-    char *stdin_path, *stdout_path, *stderr_path;
+    const char *containerd_namespace, *id, *exec_id, *bundle;
+    const char *stdin_path, *stdout_path, *stderr_path;
+    struct task_texts *texts; /* what the above belong to */
     bool terminal;
     enum task_status status;
     uint32_t pid; /* 0 until started */
@@ -34,7 +37,7 @@ struct task_view {
     int64_t exited_ns; /* wall, 0: not exited */
     char *stuck;       /* NULL, or why it cannot be ended and since when */
 };
-void task_view_free(struct task_view *view);
+void task_view_free(struct task_view *view); /* frees what is in it, not the struct */
 void task_views_free(struct task_view *views, size_t count);
 
 struct task_create {
@@ -49,10 +52,12 @@ struct task_create {
 };
 
 struct tasks_options {
+    struct hcs *hcs;                 /* lib/hcs; must outlive the tasks */
     const char *owner;               /* "hcsd" */
     unsigned call_seconds;           /* hcs.call_seconds */
     unsigned kill_answer_seconds;    /* kill.answer_seconds */
     unsigned drain_seconds;          /* stdio.drain_seconds */
+    unsigned stall_seconds;          /* watchdog.stall_seconds: what each rung of the kill ladder gets */
     const char *state_dir;           /* absolute; where task documents are journalled */
     bool terminate_survivors;
     /* Layers are mounted and released by whoever runs storage calls (workers); both may take long and are called on
@@ -60,16 +65,24 @@ struct tasks_options {
     struct error *(*mount_layers)(void *context, const char *holder, const char *scratch, const char *const *parents,
                                   size_t parent_count, char **ret_volume);
     struct error *(*release_layers)(void *context, const char *holder, const char *scratch);
-    /* Called in order per container, on some thread; must not block. `topic` as containerd's, exec_id "" for init. */
+    /* Called in order per container, on some thread; must not block nor call into this module. `topic` as containerd's
+     * ("/tasks/exit"), exec_id "" for init. The view lives for the call. */
     void (*event)(void *context, const char *topic, const struct task_view *view);
     void *context;
 };
 
+/* Reads the journal and knows from then on what ran before; taking it up again (and ending what is left over) goes on in
+ * the background, so that a service that does not answer cannot hold up the start. DATA_LOSS or FAILED_PRECONDITION for a
+ * journal that cannot be used. */
 struct error *tasks_open(const struct tasks_options *options, struct tasks **ret_tasks) ERROR_MUST_CHECK;
-void tasks_drain(struct tasks *tasks);        /* refuses new containers with UNAVAILABLE */
+void tasks_drain(struct tasks *tasks);         /* refuses new containers with UNAVAILABLE */
 unsigned tasks_in_flight(struct tasks *tasks); /* operations under way */
-void tasks_close(struct tasks *tasks);        /* containers go on running */
+size_t tasks_count(struct tasks *tasks);       /* containers, stopped ones too */
+/* Containers go on running. Waits, and whoever waits for an answer, are failed with UNAVAILABLE. Takes at most
+ * `milliseconds`; what does not end by then is left to the end of the process. */
+void tasks_close(struct tasks *tasks, unsigned milliseconds);
 
+/* `view` is NULL when there is an error, and lives for the call. */
 typedef void (*task_done)(void *context, struct error *error, const struct task_view *view);
 
 void task_create(struct tasks *tasks, const struct task_create *create, task_done done, void *context);
@@ -90,7 +103,19 @@ bool task_wait_cancel(struct tasks *tasks, uint64_t ticket);
 
 struct error *task_state(struct tasks *tasks, const char *containerd_namespace, const char *id, const char *exec_id,
                          struct task_view *ret_view) ERROR_MUST_CHECK;
+/* The containers of a namespace (NULL: of all), sorted by id. */
 void task_list(struct tasks *tasks, const char *containerd_namespace, struct task_view **ret_views, size_t *ret_count);
+
+/* The pids in a container, from HCS; without a running process just `fallback`, so that it is never empty. */
+typedef void (*task_pids_done)(void *context, struct error *error, const uint32_t *pids, size_t count);
+void task_pids(struct tasks *tasks, const char *containerd_namespace, const char *id, uint32_t fallback,
+               task_pids_done done, void *context);
+
+/* The document that task_create would send, without sending it; os_build 0: this machine's. */
+typedef void (*task_render_done)(void *context, struct error *error, const char *document, char *const *warnings,
+                                 size_t warning_count);
+void task_render(struct tasks *tasks, const struct task_create *create, uint32_t os_build, task_render_done done,
+                 void *context);
 
 /* Operations under way, for diag. */
 struct task_operation_view {
