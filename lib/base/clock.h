@@ -17,8 +17,18 @@ extern const struct clock clock_system;
 uint64_t clock_ms(void);      /* unbiased milliseconds since some start; never goes back */
 int64_t clock_wall_ns(void);  /* nanoseconds since 1970-01-01 UTC */
 
+/* A pause before a retry on something foreign (a scanner's handle, a volume that is still appearing); never a way to
+ * wait for another thread. Injected where tests count retries. */
+struct pause {
+    void (*wait)(void *context, uint32_t ms);
+    void *context;
+};
+extern const struct pause pause_system;
+
+void clock_sleep(uint32_t ms); /* what pause_system does; use pause_system */
+
 /* RFC 3339 in UTC with up to nine digits, trailing zeros dropped: 2026-11-21T00:34:39.25Z. `text` has at least 40
- * bytes. Years outside 0001–9999 are clamped. */
+ * bytes. 64 bits of nanoseconds reach from 1677 to 2262. */
 void clock_format_rfc3339(int64_t wall_ns, char text[40]);
 
 /* Windows FILETIME (100 ns since 1601) and back, saturating at int64 bounds. */

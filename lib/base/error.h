@@ -10,6 +10,7 @@
 #define HCSD_BASE_ERROR_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* What class of failure it is, as a client may act on it. Numbers and names are those of gRPC's status
@@ -49,8 +50,10 @@ struct error {
     char *object;     /* the id or path it failed on; "" when there is none */
     char *message;    /* one sentence in UTF-8 without a line end: why, and what to do where that is known */
     char *hcs_events; /* HCS's ErrorEvents as a JSON array, or NULL */
+    size_t context_size; /* how many bytes of message error_wrap put in front */
 };
 
+/* All texts in an error are strict UTF-8 on one line whatever was passed in (text_printable). */
 #if defined(__GNUC__)
 #define ERROR_PRINTF(fmt, args) __attribute__((format(gnu_printf, fmt, args)))
 #define ERROR_MUST_CHECK __attribute__((warn_unused_result))
@@ -65,7 +68,7 @@ struct error *error_make(enum error_kind kind, const char *operation, const char
     ERROR_PRINTF(4, 5) ERROR_MUST_CHECK;
 
 /* A system code. The kind and a sentence for the code come from the table in error_table.c; `format` (may be
- * NULL) adds why it matters here. error_win32 and the like keep the code as given; an HRESULT of facility
+ * NULL) says what it means here and comes first: "FORMAT: SENTENCE". error_win32 and the like keep the code as given; an HRESULT of facility
  * WIN32 counts as its Win32 code when the kind is looked up. */
 struct error *error_win32(uint32_t code, const char *operation, const char *object, const char *format, ...)
     ERROR_PRINTF(4, 5) ERROR_MUST_CHECK;
@@ -98,9 +101,12 @@ void error_keep_first(struct error **first, struct error *error);
 const char *error_kind_name(enum error_kind kind);
 enum error_kind error_kind_parse(const char *name);
 
-/* The whole error in one line for people, e.g. `start container web: HcsStartComputeSystem: …  (0xC037010E)`.
- * The caller frees it. */
+/* The whole error in one line for people, e.g. `start container web: HcsStartComputeSystem: …  (0xC037010E)`; the
+ * object follows the operation unless the message names it. The caller frees it. */
 char *error_text(const struct error *error);
+
+/* The code as an HRESULT (a Win32 code with facility WIN32); 0 when there is none. */
+uint32_t error_as_hresult(const struct error *error);
 
 /* The error as clients see it with --json: {"code","operation","object","message"} plus "hresult" and
  * "events" where present, as text. The caller frees it. */

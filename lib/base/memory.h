@@ -5,6 +5,7 @@
 #ifndef HCSD_BASE_MEMORY_H
 #define HCSD_BASE_MEMORY_H
 
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -18,6 +19,7 @@ void *mem_copy(const void *data, size_t size);
 char *str_copy(const char *text);                /* NULL stays NULL */
 char *str_copy_n(const char *text, size_t size); /* the first `size` bytes, terminated */
 char *str_format(const char *format, ...) ERROR_PRINTF(1, 2);
+char *str_format_args(const char *format, va_list arguments) ERROR_PRINTF(1, 0);
 
 #define mem_new(type) ((type *)mem_zero(sizeof(type)))
 #define mem_new_array(count, type) ((type *)mem_zero_array((count), sizeof(type)))
