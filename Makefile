@@ -1,0 +1,54 @@
+# The front end of the build: cmake does the work. "make help" lists what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := all
+
+# What a build folder needs before ninja can run in it; configured anew only when the dependencies are other ones.
+configured = { grep -qs "^HCSD_DEPS_DIR:PATH=$$deps$$" build/windows/CMakeCache.txt && [[ -e build/windows/build.ninja ]]; }
+
+.PHONY: all
+all: packages ## cross-build hcsd for Windows (build/windows/bin)
+	@deps=$$(cmake/deps/build.sh); $(configured) || cmake --preset windows --log-level=WARNING
+	@cmake --build build/windows -- --quiet
+
+.PHONY: native
+native: packages ## build the pure modules natively, with sanitizers and fuzzers (build/native-sanitize)
+	@[[ -e build/native-sanitize/build.ninja ]] || cmake --preset native-sanitize --log-level=WARNING
+	@cmake --build build/native-sanitize -- --quiet
+
+.PHONY: demo
+demo: all ## see hcsd do its main job under Wine
+	@tests/demo/demo.sh
+
+.PHONY: test
+test: all native ## run all tests: natively with sanitizers, and under Wine against the emulator
+	@cmake/run-tests.sh -LE '^(soak|bench)$$'
+
+.PHONY: bench
+bench: all ## measure, as ratios within one run
+	@tests/bench/bench.sh
+
+.PHONY: soak
+soak: all native ## the tests that are too long for every run
+	@cmake/run-tests.sh -L '^soak$$'
+
+.PHONY: fuzz
+fuzz: native ## fuzz each fuzzer for FUZZ_SECONDS (300)
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-300} ctest --preset native-sanitize -L '^fuzz$$'
+
+.PHONY: format-check
+format-check: ## check the layout of the sources against .clang-format
+	@git ls-files -z --cached --others --exclude-standard -- '*.c' '*.h' '*.cc' | xargs -0 -r clang-format --dry-run --Werror
+
+.PHONY: packages
+packages: ## check, and as root install, the Debian packages that are needed
+	@cmake/packages.sh
+
+.PHONY: clean
+clean: ## remove what was built here (the dependencies stay in the cache)
+	@[[ ! -d build/wine ]] || cmake/wine-run.sh --end-all
+	@rm -rf build
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
