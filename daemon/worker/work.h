@@ -1,0 +1,64 @@
+/* Inside a worker: the job in hand, and what its steps need. The control loop (worker.c) reads what hcsd says while the job
+ * runs on a thread of its own (work_export.c, work_layers.c). */
+#ifndef HCSD_DAEMON_WORKER_WORK_H
+#define HCSD_DAEMON_WORKER_WORK_H
+
+#include <windows.h>
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include "daemon/worker/wire.h"
+#include "export/export.h"
+#include "hcs/storage.h"
+
+struct worker {
+    struct wire *wire;
+    struct hcs_library *library;
+    struct storage *storage;
+    SRWLOCK lock;               /* over what hcsd may say during a job */
+    CONDITION_VARIABLE changed; /* it said something */
+};
+
+struct work {
+    struct worker *worker;
+    char *id, *kind;
+    json_t *order;                   /* the message that began it */
+    struct export_control control;   /* of the archive */
+    struct export_control cleaning;  /* of the removal: what was cancelled is cleaned up all the same */
+    const char *_Atomic phase;       /* static */
+    _Atomic bool calling;            /* inside a storage call: progress is the process's I/O */
+    /* Below the worker's lock. */
+    bool cancelled;
+    const char *granted;   /* the step that was granted and not yet taken up, static; NULL: none */
+    struct error *refused; /* the answer to a request, if it was no */
+    uint64_t credit;       /* bytes of the archive that may be sent now */
+};
+
+/* Each phase is told before its first step. */
+void work_phase(struct work *work, const char *phase);
+/* Asks for leave to do a step ("activate": it is journalled first; "prepare": the turn) and waits for it. CANCELLED. */
+struct error *work_request(struct work *work, const char *step) ERROR_MUST_CHECK;
+void work_release(struct work *work, const char *step);
+/* CANCELLED when the job is. */
+struct error *work_check(struct work *work) ERROR_MUST_CHECK;
+void work_send(struct work *work, json_t *message); /* adds the job's id; a broken pipe ends the process */
+struct error *work_send_data(void *work, const void *data, size_t size);
+
+/* Each runs one kind of job and returns its `end` message without type and job. */
+json_t *work_export(struct work *work);
+json_t *work_mount(struct work *work);
+json_t *work_unmount(struct work *work);
+json_t *work_clean(struct work *work);
+json_t *work_destroy(struct work *work);
+json_t *work_sweep(struct work *work);
+
+/* NOT_FOUND unless it is a folder. */
+struct error *work_check_folder(const char *path, const char *what) ERROR_MUST_CHECK;
+/* Removes the folder with the remover; rows of what is left go into `left` (an array), *ret_total counts them. */
+struct error *work_remove(struct work *work, const char *folder, json_t *left, uint64_t *ret_total) ERROR_MUST_CHECK;
+
+#endif

@@ -1,0 +1,329 @@
+/* Mounting and releasing layers, and taking down what others left. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/path.h"
+#include "base/text.h"
+#include "base/win.h"
+#include "daemon/worker/message.h"
+#include "daemon/worker/work.h"
+
+#define LISTED_MAX 10000
+
+/* ---- mount and release --------------------------------------------------------------------------------------- */
+
+static struct error *before_step(void *context, enum storage_step step)
+{
+    struct work *work = context;
+    struct error *error = NULL;
+    switch (step) {
+    case STORAGE_ACTIVATE:
+        error = work_request(work, "activate");
+        if (error == NULL)
+            work_phase(work, "activate");
+        break;
+    case STORAGE_PREPARE:
+        work_phase(work, "turn");
+        error = work_request(work, "prepare");
+        if (error == NULL)
+            work_phase(work, "prepare");
+        break;
+    case STORAGE_UNPREPARE:
+        work_phase(work, "unprepare");
+        break;
+    case STORAGE_DEACTIVATE:
+        work_phase(work, "deactivate");
+        break;
+    }
+    return error;
+}
+
+static void after_step(void *context, enum storage_step step, const struct error *error)
+{
+    (void)error;
+    if (step == STORAGE_PREPARE)
+        work_release(context, "prepare");
+}
+
+json_t *work_mount(struct work *work)
+{
+    struct storage *storage = work->worker->storage;
+    struct storage_hooks hooks = {before_step, after_step, work};
+    const char *layer = message_text(work->order, "layer");
+    const json_t *order_parents = json_object_get(work->order, "parents");
+    size_t count = json_array_size(order_parents);
+    const char **parents = mem_new_array(count + 1, const char *);
+    struct hcs_layer_list list = {0};
+    char *volume = NULL;
+    bool attached = false;
+
+    struct error *error = work_check_folder(layer, "the scratch layer");
+    for (size_t i = 0; i < count && error == NULL; i++) {
+        parents[i] = json_string_value(json_array_get(order_parents, i));
+        error = work_check_folder(parents[i] != NULL ? parents[i] : "", "a parent of the layer");
+    }
+    if (error == NULL)
+        error = hcs_layer_list_make(storage, parents, count, &list);
+    if (error == NULL) {
+        error = storage_attach(storage, layer, &list, &hooks);
+        attached = error == NULL;
+    }
+    if (error == NULL) {
+        work_phase(work, "path");
+        error = storage_mount_path(storage, layer, &volume);
+    }
+    if (error == NULL && volume[0] == '\0')
+        error = error_make(ERROR_KIND_INTERNAL, "GetLayerMountPath", layer, "the mounted layer has no volume");
+    struct error *undo_error = error != NULL && attached ? storage_detach(storage, layer, &hooks) : NULL;
+
+    json_t *end = json_pack("{s:o, s:o, s:s}", "error", message_pack_error(error), "release_error",
+                            message_pack_error(undo_error), "volume", volume != NULL ? volume : "");
+    error_free(error);
+    error_free(undo_error);
+    hcs_layer_list_free(&list);
+    free(volume);
+    free(parents);
+    return end;
+}
+
+json_t *work_unmount(struct work *work)
+{
+    struct storage_hooks hooks = {before_step, after_step, work};
+    struct error *error = storage_detach(work->worker->storage, message_text(work->order, "layer"), &hooks);
+    json_t *end = json_pack("{s:o}", "release_error", message_pack_error(error));
+    error_free(error);
+    return end;
+}
+
+/* ---- removing ------------------------------------------------------------------------------------------------ */
+
+static bool is_there(const char *path)
+{
+    wchar_t *wide = NULL;
+    struct error *error = win_path(path, &wide);
+    if (error != NULL) {
+        error_free(error);
+        return false;
+    }
+    DWORD attributes = GetFileAttributesW(wide);
+    DWORD code = GetLastError();
+    free(wide);
+    return attributes != INVALID_FILE_ATTRIBUTES || (code != ERROR_FILE_NOT_FOUND && code != ERROR_PATH_NOT_FOUND);
+}
+
+struct error *work_remove(struct work *work, const char *folder, json_t *left, uint64_t *ret_total)
+{
+    struct remover_report report = {0};
+    struct error *error = remover_run(folder, &work->cleaning, &report);
+    if (error != NULL)
+        return error;
+    json_t *rows = message_pack_deviations(report.left, report.left_count, EXPORT_DEVIATIONS_MAX);
+    json_array_extend(left, rows);
+    json_decref(rows);
+    *ret_total += report.left_total;
+    remover_report_free(&report);
+    return NULL;
+}
+
+/* A layer that a dead worker left activated. Whether Prepare had happened is not always known, so its undoing may fail;
+ * Deactivate's word counts. A layer whose folder is gone holds nothing. */
+static struct error *release_layer(struct work *work)
+{
+    struct storage *storage = work->worker->storage;
+    const char *layer = message_text(work->order, "layer");
+    bool prepared = json_is_true(json_object_get(work->order, "prepared"));
+    if (layer[0] == '\0' || !is_there(layer))
+        return NULL;
+    struct error *unprepare = NULL, *deactivate;
+    atomic_store(&work->calling, true);
+    if (prepared) {
+        work_phase(work, "unprepare");
+        unprepare = storage_unprepare(storage, layer);
+    }
+    work_phase(work, "deactivate");
+    deactivate = storage_deactivate(storage, layer);
+    atomic_store(&work->calling, false);
+    error_free(unprepare);
+    return deactivate;
+}
+
+/* Only a plain folder: what a reparse point leads to is not ours. */
+static struct error *check_plain_folder(const char *folder)
+{
+    wchar_t *wide = NULL;
+    struct error *error = win_path(folder, &wide);
+    if (error != NULL)
+        return error;
+    DWORD attributes = GetFileAttributesW(wide);
+    if (attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_REPARSE_POINT) != 0)
+        error = error_make(ERROR_KIND_FAILED_PRECONDITION, "destroy folder", folder, "it is a reparse point");
+    free(wide);
+    return error;
+}
+
+static struct error *remove_file(const char *path)
+{
+    wchar_t *wide = NULL;
+    struct error *error = win_path(path, &wide);
+    if (error == NULL && !DeleteFileW(wide) && GetLastError() != ERROR_FILE_NOT_FOUND && GetLastError() != ERROR_PATH_NOT_FOUND)
+        error = error_win32(GetLastError(), "remove unfinished output", path, NULL);
+    free(wide);
+    return error;
+}
+
+static json_t *end_of_cleaning(struct error *release_error, struct error *remove_error, json_t *left, uint64_t left_total,
+                               const char *how)
+{
+    json_t *end = json_pack("{s:o, s:o, s:o, s:I, s:s}", "release_error", message_pack_error(release_error), "remove_error",
+                            message_pack_error(remove_error), "left", left, "left_total", (json_int_t)left_total, "how", how);
+    error_free(release_error);
+    error_free(remove_error);
+    return end;
+}
+
+json_t *work_clean(struct work *work)
+{
+    const char *folder = message_text(work->order, "folder"), *file = message_text(work->order, "file");
+    json_t *left = json_array();
+    uint64_t left_total = 0;
+    struct error *remove_error = NULL;
+    struct error *release_error = release_layer(work);
+    work_phase(work, "cleanup");
+    if (file[0] != '\0')
+        error_keep_first(&remove_error, remove_file(file));
+    if (folder[0] != '\0' && is_there(folder))
+        error_keep_first(&remove_error, work_remove(work, folder, left, &left_total));
+    return end_of_cleaning(release_error, remove_error, left, left_total, "removed");
+}
+
+/* Renaming succeeds only when nobody has anything below open: so it is tried for what it tells, and for a name that says
+ * what the folder is. */
+static char *try_rename(const char *folder)
+{
+    char *renamed = str_format("%s-q", folder);
+    wchar_t *from = NULL, *to = NULL;
+    struct error *error = win_path(folder, &from);
+    error_keep_first(&error, win_path(renamed, &to));
+    bool moved = error == NULL && MoveFileExW(from, to, 0);
+    error_free(error);
+    free(from);
+    free(to);
+    if (!moved) {
+        free(renamed);
+        renamed = str_copy(folder);
+    }
+    return renamed;
+}
+
+static struct error *destroy_folder(struct work *work, const char *folder, json_t *left, uint64_t *left_total, const char **how)
+{
+    struct error *error = check_plain_folder(folder);
+    if (error != NULL)
+        return error;
+    work_phase(work, "destroy");
+    char *name = try_rename(folder);
+    error = storage_destroy(work->worker->storage, name);
+    *how = "DestroyLayer";
+    /* Its word is not enough: it has been seen to succeed without effect. */
+    if (is_there(name)) {
+        work_phase(work, "cleanup");
+        struct error *removed = work_remove(work, name, left, left_total);
+        if (removed == NULL && !is_there(name)) {
+            *how = "DestroyLayer left it; it was removed entry by entry";
+            error_free(error);
+            error = NULL;
+        }
+        error_keep_first(&error, removed);
+    } else {
+        error_free(error);
+        error = NULL;
+    }
+    free(name);
+    return error;
+}
+
+json_t *work_destroy(struct work *work)
+{
+    const char *folder = message_text(work->order, "folder");
+    char *renamed = str_format("%s-q", folder);
+    const char *names[2] = {folder, renamed}, *how = "it was gone already";
+    json_t *left = json_array();
+    uint64_t left_total = 0;
+    struct error *remove_error = NULL;
+    struct error *release_error = release_layer(work);
+    for (size_t i = 0; i < 2 && folder[0] != '\0'; i++)
+        if (is_there(names[i]))
+            error_keep_first(&remove_error, destroy_folder(work, names[i], left, &left_total, &how));
+    free(renamed);
+    return end_of_cleaning(release_error, remove_error, left, left_total, how);
+}
+
+/* ---- sweep --------------------------------------------------------------------------------------------------- */
+
+/* The names of staging folders: `e`, three letters that are one life's of hcsd, four of the folder, and maybe `-q`. */
+static bool is_staging_name(const wchar_t *name, const char *own_life)
+{
+    size_t size = wcslen(name);
+    if (name[0] != L'e' || (size != 8 && !(size == 10 && wcscmp(name + 8, L"-q") == 0)))
+        return false;
+    for (size_t i = 1; i < 8; i++)
+        if (!((name[i] >= L'a' && name[i] <= L'z') || (name[i] >= L'2' && name[i] <= L'7')))
+            return false;
+    for (size_t i = 0; i < 3; i++)
+        if (own_life[i] == '\0' || name[i + 1] != (wchar_t)own_life[i])
+            return true;
+    return false; /* this life's folders have their jobs */
+}
+
+static bool is_kept(const json_t *keep, const char *name)
+{
+    for (size_t i = 0; i < json_array_size(keep); i++) {
+        const char *kept = json_string_value(json_array_get(keep, i));
+        if (kept != NULL && strncmp(kept, name, 8) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Staging folders of earlier lives that no document tells of. */
+json_t *work_sweep(struct work *work)
+{
+    const char *root = message_text(work->order, "root"), *life = message_text(work->order, "life");
+    const json_t *keep = json_object_get(work->order, "keep");
+    char *pattern = path_join(root, "e*");
+    wchar_t *wide = NULL;
+    json_t *left = json_array();
+    uint64_t left_total = 0, removed = 0, stays = 0;
+    size_t count = 0;
+    char **names = mem_new_array(LISTED_MAX, char *);
+
+    work_phase(work, "cleanup");
+    struct error *error = win_wide(pattern, &wide);
+    WIN32_FIND_DATAW found;
+    HANDLE find = error == NULL ? FindFirstFileW(wide, &found) : INVALID_HANDLE_VALUE;
+    for (BOOL more = find != INVALID_HANDLE_VALUE; more && count < LISTED_MAX; more = FindNextFileW(find, &found))
+        if ((found.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0 && is_staging_name(found.cFileName, life))
+            names[count++] = win_text(found.cFileName);
+    if (find != INVALID_HANDLE_VALUE)
+        FindClose(find);
+    for (size_t i = 0; i < count; i++) {
+        if (!is_kept(keep, names[i])) {
+            char *folder = path_join(root, names[i]);
+            error_keep_first(&error, work_remove(work, folder, left, &left_total));
+            if (is_there(folder))
+                stays++;
+            else
+                removed++;
+            free(folder);
+        }
+        free(names[i]);
+    }
+    free(names);
+    free(wide);
+    free(pattern);
+    json_t *end = end_of_cleaning(NULL, error, left, left_total, "swept");
+    json_object_set_new(end, "removed", json_integer((json_int_t)removed));
+    json_object_set_new(end, "stays", json_integer((json_int_t)stays));
+    return end;
+}

@@ -1,0 +1,413 @@
+#include "daemon/worker/worker.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/text.h"
+#include "base/win.h"
+#include "daemon/worker/message.h"
+#include "daemon/worker/work.h"
+#include "hcs/privilege.h"
+
+#define BEAT_MS 250
+#define JOB_STACK (1u << 20)
+
+void (*worker_phase_hook)(const char *kind, const char *phase);
+
+static const struct work_kind {
+    const char *name;
+    json_t *(*run)(struct work *work);
+} work_kinds[] = {
+    {"export", work_export}, {"mount", work_mount},     {"release", work_unmount},
+    {"clean", work_clean},   {"destroy", work_destroy}, {"sweep", work_sweep},
+};
+
+/* The process's only worker, for the exception filter. */
+static struct worker *the_worker;
+
+/* What nobody handled ends the process with the exception as its exit code, without Windows Error Reporting: that would
+ * suspend the process, alive to look at and with all its handles, for minutes. */
+static LONG WINAPI end_by_exception(EXCEPTION_POINTERS *exception)
+{
+    DWORD code = exception->ExceptionRecord->ExceptionCode;
+    char text[128];
+    snprintf(text, sizeof text, "{\"type\":\"crash\",\"code\":%lu,\"address\":\"%p\"}", code,
+             exception->ExceptionRecord->ExceptionAddress);
+    if (the_worker != NULL)
+        wire_write_last(the_worker->wire, text);
+    TerminateProcess(GetCurrentProcess(), code);
+    return EXCEPTION_EXECUTE_HANDLER;
+}
+
+/* Without hcsd there is nothing to do and nobody to tell. Not exit(): a thread may be lost in a DLL. */
+static _Noreturn void end_process(DWORD code)
+{
+    TerminateProcess(GetCurrentProcess(), code);
+    for (;;)
+        ;
+}
+
+static void send_message(struct worker *worker, json_t *message)
+{
+    struct error *error = wire_write_json(worker->wire, message, INFINITE);
+    if (error != NULL)
+        end_process(ERROR_BROKEN_PIPE);
+}
+
+/* ---- what a job's steps use ---------------------------------------------------------------------------------- */
+
+void work_send(struct work *work, json_t *message)
+{
+    json_object_set_new(message, "job", json_string(work->id));
+    send_message(work->worker, message);
+}
+
+void work_phase(struct work *work, const char *phase)
+{
+    atomic_store(&work->phase, phase);
+    work_send(work, json_pack("{s:s, s:s}", "type", "phase", "phase", phase));
+    if (worker_phase_hook != NULL)
+        worker_phase_hook(work->kind, phase);
+}
+
+static struct error *cancelled(const struct work *work)
+{
+    return error_make(ERROR_KIND_CANCELLED, work->kind, NULL, "the job was cancelled");
+}
+
+struct error *work_check(struct work *work)
+{
+    AcquireSRWLockShared(&work->worker->lock);
+    bool stop = work->cancelled;
+    ReleaseSRWLockShared(&work->worker->lock);
+    return stop ? cancelled(work) : NULL;
+}
+
+struct error *work_request(struct work *work, const char *step)
+{
+    struct worker *worker = work->worker;
+    struct error *error = NULL;
+    work_send(work, json_pack("{s:s, s:s}", "type", "request", "step", step));
+    AcquireSRWLockExclusive(&worker->lock);
+    while (!work->cancelled && work->refused == NULL && (work->granted == NULL || strcmp(work->granted, step) != 0))
+        SleepConditionVariableSRW(&worker->changed, &worker->lock, INFINITE, 0); /* the watchdog's to bound */
+    if (work->cancelled)
+        error = cancelled(work);
+    else if (work->refused != NULL)
+        error = work->refused;
+    if (error == work->refused)
+        work->refused = NULL;
+    work->granted = NULL;
+    ReleaseSRWLockExclusive(&worker->lock);
+    return error;
+}
+
+void work_release(struct work *work, const char *step)
+{
+    work_send(work, json_pack("{s:s, s:s}", "type", "release", "step", step));
+}
+
+struct error *work_send_data(void *context, const void *data, size_t size)
+{
+    struct work *work = context;
+    struct worker *worker = work->worker;
+    const uint8_t *bytes = data;
+    while (size > 0) {
+        AcquireSRWLockExclusive(&worker->lock);
+        while (work->credit == 0 && !work->cancelled)
+            SleepConditionVariableSRW(&worker->changed, &worker->lock, INFINITE, 0); /* as long as the reader takes */
+        bool stop = work->cancelled;
+        size_t piece = size < WIRE_DATA_MAX ? size : WIRE_DATA_MAX;
+        if (piece > work->credit)
+            piece = (size_t)work->credit;
+        work->credit -= piece;
+        ReleaseSRWLockExclusive(&worker->lock);
+        if (stop)
+            return cancelled(work);
+        struct error *error = wire_write(worker->wire, WIRE_DATA, bytes, piece, INFINITE);
+        if (error != NULL)
+            end_process(ERROR_BROKEN_PIPE);
+        bytes += piece;
+        size -= piece;
+    }
+    return NULL;
+}
+
+/* ---- the job's thread ---------------------------------------------------------------------------------------- */
+
+static DWORD WINAPI work_thread(void *context)
+{
+    struct work *work = context;
+    json_t *end = NULL;
+    for (size_t i = 0; i < sizeof work_kinds / sizeof work_kinds[0] && end == NULL; i++)
+        if (strcmp(work_kinds[i].name, work->kind) == 0)
+            end = work_kinds[i].run(work);
+    if (end == NULL) {
+        struct error *error = error_make(ERROR_KIND_UNIMPLEMENTED, work->kind, NULL, "this worker knows no such job");
+        end = json_pack("{s:o}", "error", message_pack_error(error));
+        error_free(error);
+    }
+    json_object_set_new(end, "type", json_string("end"));
+    work_send(work, end);
+    return 0;
+}
+
+/* A changing number in a storage call, which tells nothing itself: what the process reads and asks for (its writes are our
+ * own messages too); where the system keeps no such counts, its processor time. */
+static uint64_t process_work(void)
+{
+    IO_COUNTERS io = {0};
+    FILETIME created, ended, kernel, user;
+    if (GetProcessIoCounters(GetCurrentProcess(), &io) && io.ReadOperationCount + io.OtherOperationCount != 0)
+        return io.ReadOperationCount + io.OtherOperationCount;
+    if (!GetProcessTimes(GetCurrentProcess(), &created, &ended, &kernel, &user))
+        return 0;
+    ULARGE_INTEGER kernel_100ns = {.LowPart = kernel.dwLowDateTime, .HighPart = kernel.dwHighDateTime};
+    ULARGE_INTEGER user_100ns = {.LowPart = user.dwLowDateTime, .HighPart = user.dwHighDateTime};
+    return (kernel_100ns.QuadPart + user_100ns.QuadPart) / 1000000;
+}
+
+struct beat {
+    uint64_t entries, bytes, output_bytes, removed, io;
+    char *path;
+};
+
+static void beat_send(struct work *work, struct beat *last)
+{
+    char *path = export_control_path(&work->cleaning);
+    if (path == NULL || path[0] == '\0') {
+        free(path);
+        path = export_control_path(&work->control);
+    }
+    struct beat now = {
+        .entries = atomic_load(&work->control.entries),
+        .bytes = atomic_load(&work->control.bytes),
+        .output_bytes = atomic_load(&work->control.output_bytes),
+        .removed = atomic_load(&work->control.removed) + atomic_load(&work->cleaning.removed),
+        .io = atomic_load(&work->calling) ? process_work() : last->io,
+        .path = path,
+    };
+    bool same = now.entries == last->entries && now.bytes == last->bytes && now.output_bytes == last->output_bytes &&
+                now.removed == last->removed && now.io == last->io && last->path != NULL && now.path != NULL &&
+                strcmp(last->path, now.path) == 0;
+    if (!same)
+        work_send(work, json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:s}", "type", "progress", "entries",
+                                  (json_int_t)now.entries, "bytes", (json_int_t)now.bytes, "output_bytes",
+                                  (json_int_t)now.output_bytes, "removed", (json_int_t)now.removed, "io",
+                                  (json_int_t)now.io, "path", now.path != NULL ? now.path : ""));
+    free(last->path);
+    *last = now;
+}
+
+/* ---- the control loop ---------------------------------------------------------------------------------------- */
+
+struct control {
+    struct worker *worker;
+    struct work *work; /* NULL: idle */
+    HANDLE thread;     /* the job's */
+    struct beat last;
+};
+
+static void end_job(struct control *control);
+
+static struct error *begin_job(struct control *control, json_t *message)
+{
+    /* The next job may come between the last one's `end` and the end of its thread. */
+    if (control->work != NULL && WaitForSingleObject(control->thread, 5000) == WAIT_OBJECT_0)
+        end_job(control);
+    if (control->work != NULL)
+        return error_make(ERROR_KIND_INTERNAL, "begin job", NULL, "a job is in hand already");
+    struct work *work = mem_new(struct work);
+    work->worker = control->worker;
+    work->id = str_copy(message_text(message, "job"));
+    work->kind = str_copy(message_text(message, "kind"));
+    work->order = json_incref(message);
+    work->credit = message_number(message, "credit");
+    atomic_store(&work->phase, "begin");
+    export_control_init(&work->control);
+    export_control_init(&work->cleaning);
+    control->work = work;
+    control->thread = CreateThread(NULL, JOB_STACK, work_thread, work, STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
+    if (control->thread == NULL)
+        return error_win32(GetLastError(), "begin job", work->id, NULL);
+    return NULL;
+}
+
+static void end_job(struct control *control)
+{
+    struct work *work = control->work;
+    win_close(control->thread);
+    free(control->last.path);
+    control->last = (struct beat){0};
+    control->work = NULL;
+    export_control_free(&work->control);
+    export_control_free(&work->cleaning);
+    error_free(work->refused);
+    json_decref(work->order);
+    free(work->id);
+    free(work->kind);
+    free(work);
+    HeapCompact(GetProcessHeap(), 0);
+}
+
+static void answer_request(struct work *work, const json_t *message, bool granted)
+{
+    static const char *const steps[] = {"activate", "prepare"};
+    struct worker *worker = work->worker;
+    AcquireSRWLockExclusive(&worker->lock);
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)
+        if (granted && strcmp(message_text(message, "step"), steps[i]) == 0)
+            work->granted = steps[i];
+    if (!granted && work->refused == NULL) {
+        work->refused = message_unpack_error(json_object_get(message, "error"));
+        if (work->refused == NULL)
+            work->refused = error_make(ERROR_KIND_INTERNAL, "ask hcsd", NULL, "refused without a reason");
+    }
+    ReleaseSRWLockExclusive(&worker->lock);
+    WakeAllConditionVariable(&worker->changed);
+}
+
+static void cancel_job(struct control *control)
+{
+    struct work *work = control->work;
+    AcquireSRWLockExclusive(&work->worker->lock);
+    work->cancelled = true;
+    ReleaseSRWLockExclusive(&work->worker->lock);
+    atomic_store(&work->control.cancelled, true);
+    WakeAllConditionVariable(&work->worker->changed);
+}
+
+/* What the job's thread may be blocked in is broken off once; that does nothing to calls that cannot be. */
+static void go_around(struct control *control)
+{
+    atomic_store(&control->work->control.go_around, true);
+    atomic_store(&control->work->cleaning.go_around, true);
+    CancelSynchronousIo(control->thread);
+}
+
+static void add_credit(struct work *work, uint64_t bytes)
+{
+    AcquireSRWLockExclusive(&work->worker->lock);
+    work->credit += bytes;
+    ReleaseSRWLockExclusive(&work->worker->lock);
+    WakeAllConditionVariable(&work->worker->changed);
+}
+
+static struct error *take_message(struct control *control, json_t *message)
+{
+    const char *type = message_text(message, "type");
+    if (strcmp(type, "job") == 0)
+        return begin_job(control, message);
+    if (strcmp(type, "end") == 0)
+        end_process(0);
+    /* What is meant for a job that has ended meanwhile is no longer of interest. */
+    if (control->work == NULL || strcmp(message_text(message, "job"), control->work->id) != 0)
+        return NULL;
+    if (strcmp(type, "grant") == 0 || strcmp(type, "refuse") == 0)
+        answer_request(control->work, message, type[0] == 'g');
+    else if (strcmp(type, "credit") == 0)
+        add_credit(control->work, message_number(message, "bytes"));
+    else if (strcmp(type, "cancel") == 0)
+        cancel_job(control);
+    else if (strcmp(type, "go_around") == 0)
+        go_around(control);
+    return NULL;
+}
+
+static struct error *take_frame(struct control *control)
+{
+    bool whole = false;
+    struct wire_frame frame = {0};
+    json_t *message = NULL;
+    struct error *error = wire_read_end(control->worker->wire, &whole, &frame);
+    if (error != NULL || !whole)
+        return error;
+    error = wire_frame_json(&frame, &message);
+    if (error == NULL)
+        error = take_message(control, message);
+    json_decref(message);
+    free(frame.data);
+    return error;
+}
+
+static struct error *control_loop(struct worker *worker)
+{
+    struct control control = {.worker = worker};
+    for (;;) {
+        struct error *error = wire_read_begin(worker->wire);
+        if (error != NULL)
+            return error;
+        bool busy = control.work != NULL;
+        HANDLE handles[2] = {wire_read_event(worker->wire), control.thread};
+        DWORD waited = WaitForMultipleObjects(busy ? 2 : 1, handles, FALSE, busy ? BEAT_MS : INFINITE);
+        if (waited == WAIT_TIMEOUT)
+            beat_send(control.work, &control.last);
+        else if (waited == WAIT_OBJECT_0)
+            error = take_frame(&control);
+        else if (busy && waited == WAIT_OBJECT_0 + 1)
+            end_job(&control);
+        else
+            error = error_win32(GetLastError(), "wait for work", NULL, NULL);
+        if (error != NULL)
+            return error;
+    }
+}
+
+/* ---- the process --------------------------------------------------------------------------------------------- */
+
+bool worker_wanted(int argc, wchar_t **argv)
+{
+    return argc > 1 && wcscmp(argv[1], L"--worker") == 0;
+}
+
+static bool parse_arguments(int argc, wchar_t **argv, HANDLE *ret_control, char **ret_library)
+{
+    bool found = false;
+    for (int i = 2; i + 1 < argc; i += 2) {
+        if (wcscmp(argv[i], L"--control") == 0) {
+            *ret_control = (HANDLE)(uintptr_t)wcstoull(argv[i + 1], NULL, 0);
+            found = true;
+        } else if (wcscmp(argv[i], L"--hcs-library") == 0) {
+            *ret_library = win_text(argv[i + 1]);
+        }
+    }
+    return found;
+}
+
+static json_t *hello(const struct error *privileges)
+{
+    return json_pack("{s:s, s:i, s:i, s:o}", "type", "hello", "protocol", MESSAGE_PROTOCOL, "pid",
+                     (int)GetCurrentProcessId(), "privileges", message_pack_error(privileges));
+}
+
+int worker_main(int argc, wchar_t **argv)
+{
+    struct worker worker = {0};
+    HANDLE pipe = NULL;
+    char *library = NULL;
+    SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX | SEM_NOOPENFILEERRORBOX);
+    /* After the C runtime's start, which sets one of its own. */
+    SetUnhandledExceptionFilter(end_by_exception);
+    if (!parse_arguments(argc, argv, &pipe, &library))
+        return ERROR_BAD_ARGUMENTS;
+    /* Inherited for us, not for whatever a DLL may start. */
+    SetHandleInformation(pipe, HANDLE_FLAG_INHERIT, 0);
+    worker.wire = wire_new(pipe);
+    InitializeSRWLock(&worker.lock);
+    InitializeConditionVariable(&worker.changed);
+    the_worker = &worker;
+
+    struct error *privileges = privilege_enable(privilege_storage, privilege_storage_count);
+    struct error *error = hcs_library_new(library, &worker.library);
+    if (error == NULL)
+        error = storage_new(worker.library, NULL, NULL, &worker.storage);
+    if (error != NULL)
+        end_process(error->code != 0 ? error->code : ERROR_INVALID_PARAMETER);
+    send_message(&worker, hello(privileges));
+    error_free(privileges);
+    free(library);
+    error = control_loop(&worker);
+    end_process(error->kind == ERROR_KIND_UNAVAILABLE ? ERROR_BROKEN_PIPE : ERROR_INVALID_DATA);
+}
