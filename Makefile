@@ -8,12 +8,12 @@ configured = { grep -qs "^HCSD_DEPS_DIR:PATH=$$deps$$" build/windows/CMakeCache.
 
 .PHONY: all
 all: packages ## cross-build hcsd for Windows (build/windows/bin)
-	@deps=$$(cmake/deps/build.sh); $(configured) || cmake --preset windows --log-level=WARNING
+	@deps=$$(cmake/deps/build.sh); $(configured) || cmake --preset windows --log-level=WARNING >/dev/null
 	@cmake --build build/windows -- --quiet
 
 .PHONY: native
 native: packages ## build the pure modules natively, with sanitizers and fuzzers (build/native-sanitize)
-	@[[ -e build/native-sanitize/build.ninja ]] || cmake --preset native-sanitize --log-level=WARNING
+	@[[ -e build/native-sanitize/build.ninja ]] || cmake --preset native-sanitize --log-level=WARNING >/dev/null
 	@cmake --build build/native-sanitize -- --quiet
 
 .PHONY: demo

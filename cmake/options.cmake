@@ -43,7 +43,8 @@ if(WIN32)
     # C99's printf family (%zu, %llu, %ls/%hs as the standard has them) instead of msvcrt's; -Wformat then checks against it.
     add_compile_definitions(__USE_MINGW_ANSI_STDIO=1)
     target_compile_definitions(hcsd_options INTERFACE _FORTIFY_SOURCE=2)
-    add_link_options(-static -Wl,--gc-sections -Wl,--dynamicbase,--high-entropy-va,--nxcompat)
+    # The stack protector is a library of its own here.
+    add_link_options(-static -fstack-protector-strong -Wl,--gc-sections -Wl,--dynamicbase,--high-entropy-va,--nxcompat)
 else()
     add_compile_definitions(_GNU_SOURCE)
     if(HCSD_SANITIZE)
