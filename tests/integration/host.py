@@ -6,7 +6,8 @@ events, and looks at the disk from the Unix side.
 
 import json
 import os
-import shutil
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -70,44 +71,40 @@ class Host:
     """One Wine prefix under build/wine, made anew, with folders that hcsd uses."""
 
     def __init__(self, name, debug="-all"):
+        self.name = name
         self.prefix = os.path.join(ROOT, "build", "wine", name)
         self.drive_c = os.path.join(self.prefix, "drive_c")
-        self.environment = dict(
-            os.environ,
-            WINEPREFIX=self.prefix,
-            WINEDEBUG="-all",
-            WINEDLLOVERRIDES="mscoree,mshtml=;winemenubuilder.exe=d",
-        )
-        self.environment.pop("DISPLAY", None)
+        self.environment = dict(os.environ)
         self.debug = debug
         self.daemon = None
         self.processes = []
-        self.boot_log = None
 
     # ---- the prefix ---------------------------------------------------------------------------------------------
 
     def boot(self):
-        """Makes the prefix (a copy of the build's template) and starts its wineserver. Services write their stderr to
-        build/wine/NAME.log."""
-        self.end()
-        shutil.rmtree(self.prefix, ignore_errors=True)
-        log_path = self.prefix + ".log"
-        os.makedirs(os.path.dirname(self.prefix), exist_ok=True)
-        self.boot_log = open(log_path, "wb")
-        environment = dict(self.environment, WINEDEBUG=self.debug)
-        subprocess.run([WINE_RUN, "--create", self.prefix], check=True, env=environment, stdin=subprocess.DEVNULL,
-                       stdout=self.boot_log, stderr=self.boot_log, timeout=300)
+        """Makes the prefix anew and starts its wineserver. Services write their stderr to build/wine/NAME.log, with
+        what `debug` (WINEDEBUG) adds."""
+        self.wine_run("--remove")
+        shown = self.wine_run("--env", debug=self.debug)
+        for name, value in re.findall(r"^export (\w+)=(.*)$", shown, re.MULTILINE):
+            self.environment[name] = "".join(shlex.split(value))
+        self.environment["WINEDEBUG"] = "-all"
+        self.environment.pop("DISPLAY", None)
         for folder in ("ProgramData/hcsd", "layers", "bundles", "out"):
             os.makedirs(self.unix(f"C:/{folder}"), exist_ok=True)
         return self
 
+    def wine_run(self, *arguments, debug="-all"):
+        done = subprocess.run([WINE_RUN, "--prefix", self.name, *arguments], env=dict(os.environ, WINEDEBUG=debug), check=False,
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
+        if done.returncode != 0:
+            raise CommandFailed(f"wine-run.sh {' '.join(arguments)}: {done.stderr}")
+        return done.stdout
+
     def end(self):
         """Ends hcsd and every Windows process of this prefix."""
         self.stop_console()
-        subprocess.run(["wineserver", "-k"], env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL, check=False)
-        subprocess.run(["wineserver", "-w"], env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL, check=False, timeout=60)
+        self.wine_run("--end")
         for process in self.processes:
             if process.poll() is None:
                 process.kill()
@@ -142,14 +139,14 @@ class Host:
 
     def run(self, *command, timeout=120, stdin=None, environment=None):
         """Runs a Windows command to its end."""
-        completed = subprocess.run(["wine", *command], env=dict(self.environment, **(environment or {})), timeout=timeout,
+        completed = subprocess.run([self.environment["WINE"], *command], env=dict(self.environment, **(environment or {})), timeout=timeout,
                                    stdin=subprocess.DEVNULL if stdin is None else None, input=stdin,
                                    capture_output=True, check=False)
         return Result(completed)
 
     def start(self, *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL):
         """Starts a Windows command and gives the Popen object; end() ends it if it still runs."""
-        process = subprocess.Popen(["wine", *command], env=self.environment, stdin=stdin, stdout=stdout, stderr=stderr)
+        process = subprocess.Popen([self.environment["WINE"], *command], env=self.environment, stdin=stdin, stdout=stdout, stderr=stderr)
         self.processes.append(process)
         return process
 

@@ -1,0 +1,3 @@
+#!/bin/bash
+# make demo
+exec python3 "$(dirname "$0")/demo.py" "$@"
