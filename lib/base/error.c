@@ -51,6 +51,8 @@ static struct error *new_error(enum error_kind kind, enum error_origin origin, u
 
 /* "FORMAT: SENTENCE" */
 static struct error *system_error(enum error_origin origin, uint32_t code, const char *operation, const char *object,
+                                  const char *format, va_list arguments) ERROR_PRINTF(5, 0);
+static struct error *system_error(enum error_origin origin, uint32_t code, const char *operation, const char *object,
                                   const char *format, va_list arguments)
 {
     const struct error_row *row = error_table_find(origin, code);

@@ -7,8 +7,8 @@
  *
  *     struct start_call { struct guard_call base; HCS_SYSTEM system; HRESULT result; };
  *
- * A call that has not returned within its deadline is *lost* (event CALL_LOST) whether or not somebody still waits for
- * it. With max_lost_calls lost, new calls fail with UNAVAILABLE, the event CALLS_EXHAUSTED is sent and `exhausted` is called
+ * A call that has not returned within hcs.call_seconds (or the longer time that its caller waits) is *lost* (event CALL_LOST),
+ * whether or not somebody still waits for it. With max_lost_calls lost, new calls fail with UNAVAILABLE, the event CALLS_EXHAUSTED is sent and `exhausted` is called
  * once: the process reports itself stopped and ends.
  *
  * Windows only. Thread-safe. Lock order: the guard's lock is innermost; none of the functions below is called with it
@@ -72,6 +72,11 @@ struct error *guard_run(struct guard *guard, struct guard_call *call, const stru
 /* Gives up the caller's share of the record; frees it when the call thread is through with it. NULL is fine. */
 void guard_release(struct guard_call *call);
 
+/* For `run` and `late`: names the call that the record is in now, where it makes several ("HcsCloseProcess"). Static text. */
+void guard_step(struct guard_call *call, const char *name);
+
+uint32_t guard_call_ms(const struct guard *guard);
+
 /* Ends the wait of every call with this tag with UNAVAILABLE ("lost communication with the compute service"); how many.
  * Does not block; may be called from a notification. */
 unsigned guard_fail(struct guard *guard, uint64_t tag);
@@ -82,7 +87,7 @@ struct guard_record {
     uint32_t thread_id;
     uint64_t age_ms;
     bool abandoned; /* nobody waits for it any more */
-    bool lost;      /* its deadline has passed */
+    bool lost;      /* it has been running for longer than any call should */
 };
 
 struct guard_list {
@@ -98,7 +103,7 @@ void guard_list_free(struct guard_list *list);
 struct guard_counts {
     uint32_t running; /* all calls that have not returned, stuck ones included */
     uint32_t stuck;   /* of these, abandoned or lost */
-    uint32_t lost;    /* of these, past their deadline */
+    uint32_t lost;    /* of these, lost */
     uint32_t idle;    /* threads without work */
     uint64_t returned_late;
 };
