@@ -1,6 +1,4 @@
 /* For native tests only. */
-#ifndef _WIN32
-#define _POSIX_C_SOURCE 200809L
 #include <time.h>
 
 #include "base/clock.h"
@@ -24,6 +22,3 @@ void clock_sleep(uint32_t ms)
     struct timespec time = {ms / 1000, (long)(ms % 1000) * 1000000};
     nanosleep(&time, NULL);
 }
-#else
-typedef int clock_posix_is_empty;
-#endif

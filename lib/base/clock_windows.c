@@ -20,5 +20,5 @@ int64_t clock_wall_ns(void)
 
 void clock_sleep(uint32_t ms)
 {
-    Sleep(ms);
+    Sleep(ms); /* banned-ok: this is where the pause between retries is made */
 }

@@ -1,5 +1,4 @@
 /* For native tests only. */
-#ifndef _WIN32
 #include <string.h>
 
 #include "base/error_table.h"
@@ -9,6 +8,3 @@ char *error_system_text(enum error_origin origin, uint32_t code)
 {
     return origin == ERROR_ORIGIN_ERRNO ? str_copy(strerror((int)code)) : NULL;
 }
-#else
-typedef int error_posix_is_empty;
-#endif

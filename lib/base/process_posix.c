@@ -1,5 +1,4 @@
 /* For native tests only. */
-#ifndef _WIN32
 #include "base/process.h"
 
 #include <string.h>
@@ -11,6 +10,3 @@ _Noreturn void process_end(uint32_t code, const char *line)
         _exit(1);
     _exit((int)(code & 0xff));
 }
-#else
-typedef int process_posix_is_empty;
-#endif
