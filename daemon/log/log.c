@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/win.h"
+#include "daemon/log/console.h"
 #include "daemon/log/event_log.h"
 #include "daemon/log/log_file.h"
 
@@ -29,10 +30,9 @@ static void write_record(void *context, const struct log_record *record, uint64_
         log_file_write(file, log->line.data, log->line.size);
     }
     if (log->console && record->entry != NULL) {
-        DWORD count;
         buffer_clear(&log->line);
         log_record_text(record, lost, &log->line);
-        WriteFile(GetStdHandle(STD_ERROR_HANDLE), log->line.data, (DWORD)log->line.size, &count, NULL);
+        console_write(GetStdHandle(STD_ERROR_HANDLE), (const char *)log->line.data, log->line.size);
     }
 }
 

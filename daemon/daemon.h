@@ -1,0 +1,51 @@
+/* hcsd as a whole, without the service manager: opens everything in order and closes it in reverse. Windows only; one thread
+ * at a time. */
+#ifndef HCSD_DAEMON_DAEMON_H
+#define HCSD_DAEMON_DAEMON_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "daemon/log/log.h"
+
+struct daemon;
+
+/* Called while something long makes headway, at least every few seconds. */
+struct daemon_progress {
+    void (*step)(void *context);
+    void *context;
+};
+
+struct daemon_options {
+    const char *config_file; /* absolute; NULL: %ProgramData%\hcsd\config.json, which may be absent */
+    struct log *log;         /* gets the log file of the state folder */
+    /* Called once, from any thread, when too many calls into HCS were lost: hcsd is to be ended and started again. Must not
+     * block. */
+    void (*exhausted)(void *context);
+    void *context;
+};
+
+/* The absolute path of the default configuration file. The caller frees it. */
+struct error *daemon_config_path(char **ret_path) ERROR_MUST_CHECK;
+
+/* Reads and checks a configuration file; INVALID_ARGUMENT with all that is wrong with it. `problems` (may be NULL) gets the
+ * lines one by one. `optional`: an absent file gives the defaults. */
+struct config;
+struct config_list;
+struct error *daemon_read_config(const char *file, bool optional, struct config_list *ret_problems,
+                                 struct config **ret_config) ERROR_MUST_CHECK;
+
+/* Returns when the pipe answers. What an older Windows lacks is told by events; HCS that cannot be used is no failure, calls
+ * that need it are (health is then NOT_SERVING). */
+struct error *daemon_start(const struct daemon_options *options, const struct daemon_progress *progress,
+                           struct daemon **ret_daemon) ERROR_MUST_CHECK;
+
+/* Reads the configuration again and tells what changed, or that it was not taken and why. */
+void daemon_reload(struct daemon *daemon);
+
+/* Refuses new work, lets what is under way end for at most `milliseconds`, cancels the rest, closes. Containers go on
+ * running. With `milliseconds` 0 nothing is waited for. The pointer is gone. False: threads or calls are left that would not end; the
+ * process must be ended the hard way (process_end). */
+bool daemon_stop(struct daemon *daemon, unsigned milliseconds, const struct daemon_progress *progress);
+
+#endif

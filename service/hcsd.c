@@ -1,0 +1,141 @@
+/* hcsd.exe: the service, its registration, its console mode and its workers. */
+#include <windows.h>
+
+#include <stdarg.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/win.h"
+#include "daemon/config.h"
+#include "daemon/daemon.h"
+#include "daemon/log/console.h"
+#include "daemon/worker/worker.h"
+#include "hcsd_version.h"
+#include "service/options.h"
+#include "service/registration.h"
+#include "service/run.h"
+
+static void print(DWORD handle, const char *format, ...) ERROR_PRINTF(2, 3);
+static void print(DWORD handle, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    char *text = str_format_args(format, arguments);
+    va_end(arguments);
+    console_write(GetStdHandle(handle), text, strlen(text));
+    free(text);
+}
+
+static int fail(struct error *error)
+{
+    char *text = error_text(error);
+    print(STD_ERROR_HANDLE, "hcsd: %s\n", text);
+    free(text);
+    error_free(error);
+    return 1;
+}
+
+/* DLLs from System32 only, whatever the current directory or PATH is; before anything is loaded. */
+static void harden(void)
+{
+    SetDefaultDllDirectories(LOAD_LIBRARY_SEARCH_SYSTEM32);
+    SetDllDirectoryW(L"");
+    SetErrorMode(SEM_FAILCRITICALERRORS);
+    HeapSetInformation(NULL, HeapEnableTerminationOnCorruption, NULL, 0);
+}
+
+static int check_config(const char *file)
+{
+    struct config_list problems = {0};
+    struct config *config = NULL;
+    struct error *error = daemon_read_config(file, false, &problems, &config);
+    for (size_t i = 0; i < problems.count; i++)
+        print(STD_ERROR_HANDLE, "hcsd: %s: %s\n", file, problems.items[i]);
+    if (error != NULL && problems.count != 0) {
+        config_list_free(&problems);
+        error_free(error);
+        return 1;
+    }
+    if (error != NULL)
+        return fail(error);
+    config_free(config);
+    print(STD_OUTPUT_HANDLE, "%s: good\n", file);
+    return 0;
+}
+
+static void lacking(void *context, const char *feature, const char *consequence)
+{
+    (void)context;
+    print(STD_OUTPUT_HANDLE, "This Windows lacks: %s. It goes on without: %s.\n", feature, consequence);
+}
+
+static int register_service(const struct service_options *options)
+{
+    struct registration registration = {
+        .name = options->service_name,
+        .config_file = options->config_file,
+        .delayed_start = options->delayed_start,
+        .required_privileges = options->required_privileges,
+        .lacking = lacking,
+    };
+    struct error *error = registration_add(&registration);
+    if (error != NULL)
+        return fail(error);
+    print(STD_OUTPUT_HANDLE, "Service %s is registered. Start it with: sc.exe start %s\n", options->service_name,
+          options->service_name);
+    return 0;
+}
+
+static int unregister_service(const struct service_options *options)
+{
+    struct error *error = registration_remove(options->service_name);
+    if (error != NULL)
+        return fail(error);
+    print(STD_OUTPUT_HANDLE, "Service %s is gone; its configuration and state stay.\n", options->service_name);
+    return 0;
+}
+
+static int run(const struct service_options *options)
+{
+    switch (options->action) {
+    case SERVICE_ACTION_HELP:
+        print(STD_OUTPUT_HANDLE, "%s", service_help);
+        return 0;
+    case SERVICE_ACTION_VERSION:
+        print(STD_OUTPUT_HANDLE, "hcsd %s\n", HCSD_VERSION);
+        return 0;
+    case SERVICE_ACTION_CHECK_CONFIG:
+        return check_config(options->config_file);
+    case SERVICE_ACTION_REGISTER:
+        return register_service(options);
+    case SERVICE_ACTION_UNREGISTER:
+        return unregister_service(options);
+    case SERVICE_ACTION_CONSOLE:
+        return run_console(options);
+    case SERVICE_ACTION_RUN:
+        return run_service(options);
+    }
+    return 1;
+}
+
+int wmain(int argc, wchar_t **argv); /* mingw declares none */
+int wmain(int argc, wchar_t **argv)
+{
+    harden();
+    if (worker_wanted(argc, argv))
+        return worker_main(argc, argv);
+
+    const char **arguments = mem_new_array((size_t)argc, const char *);
+    for (int i = 1; i < argc; i++)
+        arguments[i - 1] = win_text(argv[i]);
+    struct service_options options;
+    char *config_file = NULL;
+    struct error *error = service_options_parse(argc - 1, arguments, &options);
+    /* Services run in System32: what a relative path means is known only now. */
+    if (error == NULL && options.config_file != NULL) {
+        error = file_absolute(options.config_file, &config_file);
+        options.config_file = config_file;
+    }
+    return error != NULL ? fail(error) : run(&options);
+}
