@@ -1,0 +1,19 @@
+/* What HCS tells about systems and processes: the JSON of the property calls, of the enumeration and of the books.
+ * Locked. */
+#ifndef EMULATOR_BROKER_PROPERTIES_H
+#define EMULATOR_BROKER_PROPERTIES_H
+
+#include "process.h"
+#include "system.h"
+
+/* `query` is {} or {"PropertyTypes":[…]} with Statistics, ProcessList, MappedVirtualDisk, GuestConnection. */
+struct error *properties_system(struct system *system, const char *query, json_t **ret_properties) ERROR_MUST_CHECK;
+json_t *properties_process(const struct process *process);
+
+/* `query` has Ids, Types, Names, Owners, arrays of text, each optional. */
+struct error *properties_enumerate(const char *query, json_t **ret_systems) ERROR_MUST_CHECK;
+
+/* All the broker holds. */
+json_t *properties_books(void);
+
+#endif
