@@ -13,6 +13,8 @@
 #include "daemon/rpc/call.h"
 #include "task/tasks.h"
 
+struct guard;
+
 /* containerd.task.v3.Task, with containerd.task.v2.Task as the alias: Create, Start, State, Kill, Wait, Delete, Connect,
  * Pids, Shutdown. Methods that are not there yet are UNIMPLEMENTED, naming the method. */
 const struct rpc_service *task_service_open(struct tasks *tasks);
@@ -33,9 +35,10 @@ struct diagnostics_library {
 struct diagnostics_options {
     struct tasks *tasks;
     struct jobs *jobs;
+    struct guard *guard;     /* hcs/guard.h: whose stuck calls are shown; NULL: none */
     const char *version;     /* of hcsd */
     const char *hcs_library; /* the path that is in use */
-    const char *windows;     /* "10.0.20348"; NULL: asked from the system */
+    const char *windows;     /* "10.0.20348"; NULL: asked of the system */
     /* What only the process knows of: libgrpc, libarchive, … ; protobuf-c, jansson, zlib and zstd too. */
     const struct diagnostics_library *libraries;
     size_t library_count;

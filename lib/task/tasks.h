@@ -35,7 +35,7 @@ struct task_view {
     uint32_t pid; /* 0 until started */
     uint32_t exit_status;
     int64_t exited_ns; /* wall, 0: not exited */
-    char *stuck;       /* NULL, or why it cannot be ended and since when */
+    char *stuck;       /* NULL, or why it cannot be ended and since when; after a forced delete: what is left to the janitor */
 };
 void task_view_free(struct task_view *view); /* frees what is in it, not the struct */
 void task_views_free(struct task_view *views, size_t count);
@@ -52,7 +52,8 @@ struct task_create {
 };
 
 struct tasks_options {
-    struct hcs *hcs;                 /* lib/hcs; must outlive the tasks */
+    struct compute *compute;         /* hcs/compute.h; both must outlive the tasks */
+    struct guard *guard;             /* hcs/guard.h: the one that `compute` uses */
     const char *owner;               /* "hcsd" */
     unsigned call_seconds;           /* hcs.call_seconds */
     unsigned kill_answer_seconds;    /* kill.answer_seconds */

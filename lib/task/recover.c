@@ -1,0 +1,321 @@
+/* What survives hcsd: containers' documents in the journal, and taking them up again after a restart or a lost connection. */
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/clock.h"
+#include "base/event.h"
+#include "base/memory.h"
+#include "journal/journal.h"
+#include "task/container.h"
+#include "task/record.h"
+
+#define RETRY_FIRST_MS 1000u
+#define RETRY_MAX_MS 60000u
+
+/* ---- documents ---- */
+
+static struct journal_key key_of(const struct container *container)
+{
+    return (struct journal_key){container->init.texts->containerd_namespace, container->init.texts->id};
+}
+
+struct error *container_try_save(struct container *container)
+{
+    struct task_texts *texts = container->init.texts;
+    struct journal_key key = key_of(container);
+    AcquireSRWLockExclusive(&container->journal_lock);
+    AcquireSRWLockShared(&container->lock);
+    struct record record = {
+        .bundle = texts->bundle,
+        .stdin_path = texts->stdin_path,
+        .stdout_path = texts->stdout_path,
+        .stderr_path = texts->stderr_path,
+        .scratch = container->scratch ? container->scratch : "",
+        .phase = container->init.phase,
+        .terminal = container->init.terminal,
+        .ran = container->init.ran,
+        .asked = container->asked,
+        .hidden = container->hidden,
+        .pid = container->init.pid,
+        .exit_status = container->init.exit_status,
+        .exited_ns = container->init.exited_ns,
+    };
+    json_t *body = record_encode(&record);
+    ReleaseSRWLockShared(&container->lock);
+    struct error *error = container->removed ? NULL : journal_save(container->tasks->journal, &key, body);
+    json_decref(body);
+    ReleaseSRWLockExclusive(&container->journal_lock);
+    return error;
+}
+
+static void log_error(const struct container *container, struct error *error)
+{
+    if (!error)
+        return;
+    char *text = error_text(error);
+    log_debug("container %s: journal: %s", container->init.texts->id, text);
+    free(text);
+    error_free(error);
+}
+
+void container_save(struct container *container)
+{
+    log_error(container, container_try_save(container));
+}
+
+void container_unsave(struct container *container)
+{
+    struct journal_key key = key_of(container);
+    AcquireSRWLockExclusive(&container->journal_lock);
+    log_error(container, journal_remove(container->tasks->journal, &key));
+    ReleaseSRWLockExclusive(&container->journal_lock);
+}
+
+/* ---- taking up ---- */
+
+static void retry(void *context)
+{
+    struct container *container = context;
+    container_post(container, "reattach", container_reattach_step, NULL);
+    container_unref(container);
+}
+
+static void retry_later(struct container *container, struct error *error)
+{
+    if (error) {
+        char *text = error_text(error);
+        log_debug("container %s: taking it up again: %s", container->init.texts->id, text);
+        free(text);
+        error_free(error);
+    }
+    uint64_t pause = RETRY_FIRST_MS;
+    for (unsigned i = 0; i < container->reattach_tries && pause < RETRY_MAX_MS; i++)
+        pause *= 2;
+    container->reattach_tries++;
+    if (timer_set(container->tasks->endings, &container->reattach_timer,
+                  clock_ms() + (pause < RETRY_MAX_MS ? pause : RETRY_MAX_MS), retry, container))
+        container_ref(container);
+}
+
+static void system_is_gone(struct container *container, bool ran)
+{
+    if (ran && !container->hidden)
+        event_emit(EVENT_TASK_EXIT_UNKNOWN, container->init.texts->id);
+    AcquireSRWLockExclusive(&container->lock);
+    container->asked = true; /* nobody is to blame for what happened meanwhile */
+    container_system_gone(container, 0);
+    ReleaseSRWLockExclusive(&container->lock);
+}
+
+/* The init of a running container. NOT_FOUND: it ended while nobody held a handle. */
+static struct error *reopen_init(struct container *container, struct hcs_system *system)
+{
+    struct process *init = &container->init;
+    struct guard_wait wait = {container->tasks->call_ms, container->ended};
+    struct hcs_process *handle;
+    struct error *error = hcs_process_open(system, init->pid, &wait, &handle);
+    if (error)
+        return error;
+    AcquireSRWLockExclusive(&container->lock);
+    struct hcs_process *old = init->handle;
+    init->handle = handle;
+    ReleaseSRWLockExclusive(&container->lock);
+    error_free(hcs_process_close(old));
+    process_ref(init);
+    error = hcs_process_on_exit(handle, container_process_exit, init);
+    if (error)
+        process_unref(init);
+    return error;
+}
+
+void container_reattach_step(struct container *container, void *argument)
+{
+    struct tasks *tasks = container->tasks;
+    struct process *init = &container->init;
+    struct guard_wait wait = {tasks->call_ms, container->ended};
+    struct hcs_system *system, *old;
+    (void)argument;
+
+    AcquireSRWLockShared(&container->lock);
+    bool over = container->system_exited || init->phase == PHASE_STOPPED, busy = container->ladder_calls > 0;
+    bool running = init->phase == PHASE_RUNNING, ran = init->ran, created = init->phase == PHASE_CREATED;
+    bool unwanted = container->hidden || (container->recovered && tasks->terminate_survivors);
+    ReleaseSRWLockShared(&container->lock);
+    if (over)
+        return;
+    if (busy) { /* calls on the old object are just failing */
+        retry_later(container, NULL);
+        return;
+    }
+    container_step_phase(container, "HcsOpenComputeSystem");
+    struct error *error = hcs_system_open(tasks->compute, init->texts->id, &wait, &system);
+    if (error && error->kind == ERROR_KIND_NOT_FOUND) {
+        error_free(error);
+        system_is_gone(container, ran);
+        return;
+    }
+    if (error) {
+        retry_later(container, error);
+        return;
+    }
+    AcquireSRWLockExclusive(&container->lock);
+    old = container->system;
+    container->system = system;
+    ReleaseSRWLockExclusive(&container->lock);
+    error_free(hcs_system_close(old));
+    container_ref(container);
+    error = hcs_system_on_exit(system, container_system_exit, container);
+    if (error)
+        container_unref(container);
+    if (!error && running) {
+        container_step_phase(container, "HcsOpenProcess");
+        error = reopen_init(container, system);
+        if (error && error->kind == ERROR_KIND_NOT_FOUND) {
+            error_free(error);
+            error = NULL;
+            event_emit(EVENT_TASK_EXIT_UNKNOWN, init->texts->id);
+            container_end(container, RUNG_SHUTDOWN, TASK_EXIT_UNKNOWN);
+        }
+    }
+    if (error) {
+        retry_later(container, error);
+        return;
+    }
+    container->reattach_tries = 0;
+    if (unwanted) {
+        AcquireSRWLockExclusive(&container->lock);
+        container->asked = container->killed = true;
+        ReleaseSRWLockExclusive(&container->lock);
+        if (created || container->hidden)
+            container_end(container, RUNG_TERMINATE, created ? 1 : TASK_EXIT_UNKNOWN);
+        container_raise(container, RUNG_TERMINATE);
+    } else
+        event_emit(EVENT_TASK_RECOVERED, init->texts->id, phase_name(init->phase));
+}
+
+static void restore(struct tasks *tasks, const struct journal_document *document, const struct record *record)
+{
+    struct container *same;
+    struct task_texts *texts = texts_new(document->space, document->id, "", record->bundle, record->stdin_path,
+                                         record->stdout_path, record->stderr_path);
+    struct container *container = container_new(tasks, texts, record->terminal);
+    struct process *init = &container->init;
+    container->recovered = true;
+    container->asked = record->asked;
+    container->scratch = *record->scratch ? str_copy(record->scratch) : NULL;
+    init->ran = record->ran;
+    init->pid = record->pid;
+    /* Nobody was told of a container that was still being created; what there is of it is ended. */
+    container->hidden = container->exit_published = record->hidden || record->phase == PHASE_CREATING;
+    init->phase = record->phase == PHASE_STOPPED ? PHASE_STOPPED : record->ran ? PHASE_RUNNING : PHASE_CREATED;
+    if (init->phase == PHASE_STOPPED) {
+        init->exit_status = record->exit_status;
+        init->exited_ns = record->exited_ns;
+        container->exit_published = container->system_exited = true;
+    }
+    AcquireSRWLockExclusive(&tasks->lock);
+    HASH_FIND_STR(tasks->containers, texts->id, same);
+    if (!same)
+        HASH_ADD_KEYPTR(hh, tasks->containers, texts->id, strlen(texts->id), container);
+    ReleaseSRWLockExclusive(&tasks->lock);
+    if (same) {
+        event_emit(EVENT_STATE_REFUSED, texts->id, "another namespace has a document of this container id");
+        container_unref(container);
+    } else if (init->phase != PHASE_STOPPED)
+        container_post(container, "reattach", container_reattach_step, NULL);
+}
+
+/* ---- what nobody knows ---- */
+
+static void end_leftover(struct tasks *tasks, const char *id)
+{
+    struct guard_wait wait = {rung_ms(tasks), NULL};
+    struct hcs_system *system;
+    bool gone = false;
+    struct error *error = hcs_system_open(tasks->compute, id, &wait, &system);
+    if (error && error->kind == ERROR_KIND_NOT_FOUND) { /* it has just ended by itself */
+        error_free(error);
+        return;
+    }
+    if (!error) {
+        error = hcs_system_terminate(system, &wait, &gone);
+        if (!error && !gone)
+            error = hcs_system_wait_exit(system, &wait, NULL);
+        error_keep_first(&error, hcs_system_close(system));
+    }
+    if (!error)
+        event_emit(EVENT_TASK_FORCE_DELETED, id, "the janitor", "it ran: no record of it exists");
+    else {
+        char *text = error_text(error);
+        event_emit(EVENT_TASK_TEARDOWN_FAILED, id, text);
+        free(text);
+    }
+    error_free(error);
+}
+
+static void sweep(void *context)
+{
+    struct tasks *tasks = context;
+    struct guard_wait wait = {tasks->call_ms, NULL};
+    char *text = NULL;
+    size_t index;
+    json_t *entry;
+    json_t *query = json_pack("{s:[s]}", "Owners", tasks->owner);
+    char *query_text = json_dumps(query, JSON_COMPACT);
+    struct error *error = hcs_enumerate(tasks->compute, query_text, &wait, &text);
+    if (error) {
+        char *why = error_text(error);
+        log_debug("looking for containers left over: %s", why);
+        free(why);
+        error_free(error);
+    }
+    json_t *systems = text ? json_loads(text, 0, NULL) : NULL;
+    json_array_foreach(systems, index, entry)
+    {
+        struct container *known = NULL;
+        const char *id = json_string_value(json_object_get(entry, "Id"));
+        if (!id)
+            continue;
+        AcquireSRWLockShared(&tasks->lock);
+        HASH_FIND_STR(tasks->containers, id, known);
+        bool closing = tasks->closing;
+        ReleaseSRWLockShared(&tasks->lock);
+        if (!known && !closing)
+            end_leftover(tasks, id);
+    }
+    json_decref(systems);
+    free(text);
+    json_decref(query);
+    free(query_text);
+    atomic_fetch_sub(&tasks->in_flight, 1);
+    tasks_unref(tasks);
+}
+
+struct error *tasks_recover(struct tasks *tasks)
+{
+    struct journal_list list;
+    struct error *error = journal_list(tasks->journal, &list);
+    if (error)
+        return error;
+    for (size_t i = 0; i < list.count; i++) {
+        struct record record;
+        struct journal_document *document = &list.documents[i];
+        error = document->space ? record_decode(document->body, document->id, &record)
+                                : error_make(ERROR_KIND_DATA_LOSS, "read journal", document->id,
+                                             "the document of this container has no namespace");
+        if (error) {
+            char *text = error_text(error);
+            event_emit(EVENT_STATE_REFUSED, document->id, text);
+            free(text);
+            error_free(error);
+            continue;
+        }
+        restore(tasks, document, &record);
+    }
+    journal_list_free(&list);
+    atomic_fetch_add(&tasks->in_flight, 1);
+    atomic_fetch_add(&tasks->references, 1);
+    operations_post(tasks->endings, sweep, tasks);
+    return NULL;
+}
