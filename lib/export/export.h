@@ -94,11 +94,12 @@ struct error *export_archive(const struct export_archive_options *options, struc
 struct export_file;
 struct error *export_file_open(const char *path, bool overwrite, struct export_file **ret_file) ERROR_MUST_CHECK;
 const struct export_output *export_file_output(struct export_file *file);
-struct error *export_file_commit(struct export_file *file) ERROR_MUST_CHECK; /* flush, rename; the file is then ended */
+struct error *export_file_commit(struct export_file *file) ERROR_MUST_CHECK; /* flush, rename; export_file_free is still due */
 void export_file_free(struct export_file *file); /* without commit: removes what was written */
 
 /* Removes a folder and all below it, by handle, never following a reparse point, never leaving its root, never looping.
- * An entry that resists is reported and passed by. Returns NULL also when entries are left: look at `left_total`. */
+ * An entry that resists is reported and passed by. Returns NULL also when entries are left: look at `left_total`. A set
+ * control->cancelled does not stop it: a cancelled export's folder is to go too. NOT_FOUND when the folder is not there. */
 struct remover_report {
     struct export_deviation *left; /* what is still there, with the reason; at most EXPORT_DEVIATIONS_MAX */
     size_t left_count;
