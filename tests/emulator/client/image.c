@@ -60,15 +60,14 @@ struct error *image_process_utility(const wchar_t *path) {
 struct error *image_copy(const wchar_t *source, const wchar_t *target, struct work_fault *fault) {
     ULONG share = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
     HANDLE from = NULL;
-    HANDLE to = NULL;
+    struct target to = {0};
     struct error *error;
 
     if (!CreateDirectoryW(target, NULL)) return error_win32(GetLastError(), "CopyLayer", NULL, "the target");
     error = tree_open(NULL, source, 0, TREE_FOLDER, TREE_LIST, share, &from);
-    if (error == NULL)
-        error = tree_open(NULL, target, 0, TREE_FOLDER, TREE_LIST | FILE_ADD_FILE | FILE_ADD_SUBDIRECTORY, share, &to);
-    if (error == NULL) error = staging_copy_plain(from, to, fault);
+    if (error == NULL) error = target_open(target, &to);
+    if (error == NULL) error = staging_copy_plain(from, &to, fault);
     if (from != NULL) CloseHandle(from);
-    if (to != NULL) CloseHandle(to);
+    target_close(&to);
     return error;
 }

@@ -44,29 +44,29 @@ static struct error *remove_name(HANDLE folder, const wchar_t *name, size_t unit
 }
 
 /* Puts what `source` has and `target` lacks there. */
-static struct error *merge_parent(HANDLE source, HANDLE target, struct work_fault *fault) {
+static struct error *merge_parent(HANDLE source, const struct target *target, struct work_fault *fault) {
     struct tree_folder list = {0};
     struct tree_folder have = {0};
     struct error *error = tree_list(source, &list);
 
-    if (error == NULL) error = tree_list(target, &have);
+    if (error == NULL) error = tree_list(target->folder, &have);
     for (size_t i = 0; i < list.count && error == NULL; i++) {
         const struct tree_entry *entry = &list.entries[i];
         const struct tree_entry *mine = tree_find(&have, entry->name, entry->units);
         HANDLE from = NULL;
-        HANDLE to = NULL;
+        struct target to = {0};
         error = gate_strike_due(fault, false);
         if (error == NULL && !tree_is_folder(entry)) {
             if (mine == NULL) error = transport_copy_plain(source, entry, target);
         } else if (error == NULL && (mine == NULL || tree_is_folder(mine))) {
             error = open_entry(source, entry, TREE_FOLDER, TREE_LIST, &from);
-            if (error == NULL) error = tree_make_folder(target, entry->name, entry->units, &to);
-            if (error == NULL) error = merge_parent(from, to, fault);
+            if (error == NULL) error = target_make(target, entry->name, entry->units, &to);
+            if (error == NULL) error = merge_parent(from, &to, fault);
             if (error == NULL && mine == NULL)
-                error = tree_set_times(to, entry->created, entry->accessed, entry->written, 0);
+                error = tree_set_times(to.folder, entry->created, entry->accessed, entry->written, 0);
         }
         if (from != NULL) CloseHandle(from);
-        if (to != NULL) CloseHandle(to);
+        target_close(&to);
     }
     tree_free(&list);
     tree_free(&have);
@@ -119,30 +119,30 @@ static struct error *apply_tombstones(HANDLE folder, HANDLE files) {
     return error;
 }
 
-static struct error *apply_file(HANDLE staged, const struct tree_entry *entry, HANDLE target) {
+static struct error *apply_file(HANDLE staged, const struct tree_entry *entry, const struct target *target) {
     HANDLE from = NULL;
     HANDLE to = NULL;
-    struct error *error = remove_name(target, entry->name, entry->units);
+    struct error *error = remove_name(target->folder, entry->name, entry->units);
 
     if (error == NULL) error = open_entry(staged, entry, TREE_FILE, TREE_READ, &from);
-    if (error == NULL) error = tree_create(target, entry->name, entry->units, TREE_FILE, &to);
+    if (error == NULL) error = target_create(target, entry->name, entry->units, &to);
     if (error == NULL) error = transport_unstage(from, entry, to);
     if (from != NULL) CloseHandle(from);
     if (to != NULL) CloseHandle(to);
     return error;
 }
 
-static struct error *apply_changes(HANDLE staged, HANDLE target, struct work_fault *fault);
+static struct error *apply_changes(HANDLE staged, const struct target *target, struct work_fault *fault);
 
 /* A folder: its attributes are in its companion; its times too, set after what is below. */
 static struct error *apply_folder(HANDLE staged, const struct tree_folder *list, const struct tree_entry *entry,
-                                  HANDLE target, struct work_fault *fault) {
+                                  const struct target *target, struct work_fault *fault) {
     size_t units = entry->units + wcslen(TRANSPORT_SIDECAR);
     wchar_t *name = mem_new_array(units + 1, wchar_t);
     const struct tree_entry *sidecar;
     uint32_t attributes = 0;
     HANDLE from = NULL;
-    HANDLE to = NULL;
+    struct target to = {0};
     HANDLE side = NULL;
     struct error *error;
 
@@ -156,24 +156,24 @@ static struct error *apply_folder(HANDLE staged, const struct tree_folder *list,
     if (error == NULL) error = transport_read_attributes(side, &attributes);
     if (error == NULL) error = open_entry(staged, entry, TREE_FOLDER, TREE_LIST, &from);
     if (error == NULL) {
-        error = tree_make_folder(target, entry->name, entry->units, &to);
+        error = target_make(target, entry->name, entry->units, &to);
         if (error != NULL) { /* a file is in its place */
             error_free(error);
-            error = remove_name(target, entry->name, entry->units);
-            if (error == NULL) error = tree_make_folder(target, entry->name, entry->units, &to);
+            error = remove_name(target->folder, entry->name, entry->units);
+            if (error == NULL) error = target_make(target, entry->name, entry->units, &to);
         }
     }
-    if (error == NULL) error = apply_changes(from, to, fault);
+    if (error == NULL) error = apply_changes(from, &to, fault);
     if (error == NULL)
-        error = tree_set_times(to, sidecar->created, sidecar->accessed, sidecar->written,
+        error = tree_set_times(to.folder, sidecar->created, sidecar->accessed, sidecar->written,
                                attributes & (FILE_ATTRIBUTE_HIDDEN | FILE_ATTRIBUTE_SYSTEM));
     if (from != NULL) CloseHandle(from);
-    if (to != NULL) CloseHandle(to);
+    target_close(&to);
     if (side != NULL) CloseHandle(side);
     return error;
 }
 
-static struct error *apply_changes(HANDLE staged, HANDLE target, struct work_fault *fault) {
+static struct error *apply_changes(HANDLE staged, const struct target *target, struct work_fault *fault) {
     struct tree_folder list = {0};
     struct error *error = tree_list(staged, &list);
 
@@ -189,52 +189,51 @@ static struct error *apply_changes(HANDLE staged, HANDLE target, struct work_fau
 }
 
 /* Files, from nothing: the parents' views, without what is tombstoned, with the changes. */
-static struct error *make_files(HANDLE layer, const wchar_t *const *parents, size_t count, HANDLE folder,
+static struct error *make_files(const struct target *layer, const wchar_t *const *parents, size_t count, HANDLE folder,
                                 struct work_fault *fault) {
-    HANDLE files = NULL;
+    struct target files = {0};
     HANDLE staged = NULL;
-    struct error *error = tree_make_folder(layer, L"Files", 5, &files);
+    struct error *error = target_make(layer, L"Files", 5, &files);
 
     for (size_t i = 0; i < count && error == NULL; i++) {
         wchar_t *path = layer_path_join(parents[i], L"Files");
         HANDLE parent = NULL;
         error_free(tree_open(NULL, path, 0, TREE_FOLDER, TREE_LIST, SHARE_ALL, &parent)); /* NULL: it has nothing */
-        if (parent != NULL) error = merge_parent(parent, files, fault);
+        if (parent != NULL) error = merge_parent(parent, &files, fault);
         if (parent != NULL) CloseHandle(parent);
         free(path);
     }
-    if (error == NULL) error = apply_tombstones(folder, files);
+    if (error == NULL) error = apply_tombstones(folder, files.folder);
     if (error == NULL) error = tree_open(folder, L"Files", 5, TREE_FOLDER, TREE_LIST, SHARE_ALL, &staged);
-    if (error == NULL) error = apply_changes(staged, files, fault);
+    if (error == NULL) error = apply_changes(staged, &files, fault);
     if (staged != NULL) CloseHandle(staged);
-    if (files != NULL) CloseHandle(files);
+    target_close(&files);
     return error;
 }
 
 struct error *import_layer(const wchar_t *layer, const wchar_t *const *parents, size_t count, const wchar_t *folder,
                            struct work_fault *fault) {
     struct tree_folder list = {0};
-    HANDLE target = NULL;
+    struct target target = {0};
     HANDLE source = NULL;
-    struct error *error = tree_open(NULL, layer, 0, TREE_FOLDER, TREE_LIST | FILE_ADD_FILE | FILE_ADD_SUBDIRECTORY,
-                                    SHARE_ALL, &target);
+    struct error *error = target_open(layer, &target);
 
     if (error == NULL) error = tree_open(NULL, folder, 0, TREE_FOLDER, TREE_LIST, SHARE_ALL, &source);
-    if (error == NULL) error = make_files(target, parents, count, source, fault);
+    if (error == NULL) error = make_files(&target, parents, count, source, fault);
     if (error == NULL) error = tree_list(source, &list);
     for (size_t i = 0; i < list.count && error == NULL; i++) {
         const struct tree_entry *entry = &list.entries[i];
         HANDLE from = NULL;
-        HANDLE to = NULL;
+        struct target to = {0};
         if (name_is(entry, L"Files") || name_is(entry, L"tombstones.txt") || !tree_is_folder(entry)) continue;
         error = open_entry(source, entry, TREE_FOLDER, TREE_LIST, &from);
-        if (error == NULL) error = tree_make_folder(target, entry->name, entry->units, &to);
-        if (error == NULL) error = staging_copy_plain(from, to, fault);
+        if (error == NULL) error = target_make(&target, entry->name, entry->units, &to);
+        if (error == NULL) error = staging_copy_plain(from, &to, fault);
         if (from != NULL) CloseHandle(from);
-        if (to != NULL) CloseHandle(to);
+        target_close(&to);
     }
     tree_free(&list);
     if (source != NULL) CloseHandle(source);
-    if (target != NULL) CloseHandle(target);
+    target_close(&target);
     return error;
 }

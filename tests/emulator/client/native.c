@@ -17,14 +17,13 @@ typedef char *(CDECL *unix_name_function)(const wchar_t *path);
 static struct error *copy_by_calls(const wchar_t *source, const wchar_t *target, struct work_fault *fault) {
     ULONG share = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
     HANDLE from = NULL;
-    HANDLE to = NULL;
+    struct target to = {0};
     struct error *error = tree_open(NULL, source, 0, TREE_FOLDER, TREE_LIST, share, &from);
 
-    if (error == NULL)
-        error = tree_open(NULL, target, 0, TREE_FOLDER, TREE_LIST | FILE_ADD_FILE | FILE_ADD_SUBDIRECTORY, share, &to);
-    if (error == NULL) error = staging_copy_plain(from, to, fault);
+    if (error == NULL) error = target_open(target, &to);
+    if (error == NULL) error = staging_copy_plain(from, &to, fault);
     if (from != NULL) CloseHandle(from);
-    if (to != NULL) CloseHandle(to);
+    target_close(&to);
     return error;
 }
 

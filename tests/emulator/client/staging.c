@@ -17,15 +17,15 @@
 struct level {
     struct level *up; /* NULL: Files itself */
     const struct tree_entry *entry;
-    HANDLE target; /* NULL: not staged yet */
+    struct target target; /* its folder is NULL while it is not staged */
     bool staged;   /* its time is to be set in the end */
 };
 
 struct staging {
     size_t parents;
-    HANDLE files;    /* <folder>\Files */
-    HANDLE root;     /* <folder> */
-    HANDLE source;   /* <layer>\Files, NULL when there is none */
+    struct target files; /* <folder>\Files */
+    struct target root;  /* <folder> */
+    HANDLE source;       /* <layer>\Files, NULL when there is none */
     struct link_table *links;
     struct buffer tombstones;
     bool merges; /* there was a transport folder: names may be taken */
@@ -84,23 +84,21 @@ static struct error *unless_taken(struct staging *staging, struct error *error) 
 /* Makes the folder of `level` in the export, with all above it. */
 static struct error *level_stage(struct staging *staging, struct level *level) {
     struct error *error;
-    HANDLE above;
 
-    if (level->target != NULL) return NULL;
+    if (level->target.folder != NULL) return NULL;
     error = level_stage(staging, level->up);
     if (error != NULL) return error;
-    above = level->up->target;
     level->staged = true;
-    error = unless_taken(staging, transport_stage_sidecar(level->entry, above));
-    if (error == NULL) error = tree_make_folder(above, level->entry->name, level->entry->units, &level->target);
+    error = unless_taken(staging, transport_stage_sidecar(level->entry, &level->up->target));
+    if (error == NULL) error = target_make(&level->up->target, level->entry->name, level->entry->units, &level->target);
     return error;
 }
 
 static struct error *level_end(struct level *level) {
     struct error *error = NULL;
-    if (level->staged && level->target != NULL) {
-        error = tree_set_times(level->target, level->entry->created, level->entry->accessed, level->entry->written, 0);
-        CloseHandle(level->target);
+    if (level->staged && level->target.folder != NULL) {
+        error = tree_set_times(level->target.folder, level->entry->created, level->entry->accessed, level->entry->written, 0);
+        target_close(&level->target);
     }
     return error;
 }
@@ -116,12 +114,12 @@ static struct error *stage_file(struct staging *staging, HANDLE source, const st
     if (error != NULL) return error;
     staged = link_slot(staging->links, entry->id, &known);
     if (known) {
-        error = tree_open_id(staging->files, *staged, FILE_READ_ATTRIBUTES | SYNCHRONIZE, SHARE_ALL, &file);
-        if (error == NULL) error = tree_link(file, level->target, entry->name, entry->units);
+        error = tree_open_id(staging->files.folder, *staged, FILE_READ_ATTRIBUTES | SYNCHRONIZE, SHARE_ALL, &file);
+        if (error == NULL) error = tree_link(file, level->target.folder, entry->name, entry->units);
         if (file != NULL) CloseHandle(file);
         return unless_taken(staging, error);
     }
-    return unless_taken(staging, transport_stage_file(source, entry, level->target, staged));
+    return unless_taken(staging, transport_stage_file(source, entry, &level->target, staged));
 }
 
 static struct error *add_tombstone(struct staging *staging, const struct tree_entry *entry, struct level *level) {
@@ -225,25 +223,25 @@ static struct error *walk(struct staging *staging, HANDLE source, HANDLE *parent
     return error;
 }
 
-struct error *staging_copy_plain(HANDLE source, HANDLE target, struct work_fault *fault) {
+struct error *staging_copy_plain(HANDLE source, const struct target *target, struct work_fault *fault) {
     struct tree_folder list = {0};
     struct error *error = tree_list(source, &list);
 
     for (size_t i = 0; i < list.count && error == NULL; i++) {
         const struct tree_entry *entry = &list.entries[i];
         HANDLE from = NULL;
-        HANDLE to = NULL;
+        struct target to = {0};
         error = gate_strike_due(fault, false);
         if (error == NULL && !tree_is_folder(entry)) {
             error = transport_copy_plain(source, entry, target);
         } else if (error == NULL) {
             error = tree_open(source, entry->name, entry->units, TREE_FOLDER, TREE_LIST, SHARE_ALL, &from);
-            if (error == NULL) error = tree_make_folder(target, entry->name, entry->units, &to);
-            if (error == NULL) error = staging_copy_plain(from, to, fault);
-            if (error == NULL) error = tree_set_times(to, entry->created, entry->accessed, entry->written, 0);
+            if (error == NULL) error = target_make(target, entry->name, entry->units, &to);
+            if (error == NULL) error = staging_copy_plain(from, &to, fault);
+            if (error == NULL) error = tree_set_times(to.folder, entry->created, entry->accessed, entry->written, 0);
         }
         if (from != NULL) CloseHandle(from);
-        if (to != NULL) CloseHandle(to);
+        target_close(&to);
     }
     tree_free(&list);
     return error;
@@ -253,17 +251,17 @@ struct error *staging_copy_plain(HANDLE source, HANDLE target, struct work_fault
 static struct error *copy_subfolder(struct staging *staging, const wchar_t *layer, const wchar_t *name) {
     wchar_t *path = layer_path_join(layer, name);
     HANDLE from = NULL;
-    HANDLE to = NULL;
+    struct target to = {0};
     struct error *error = tree_open(NULL, path, 0, TREE_FOLDER, TREE_LIST, SHARE_ALL, &from);
 
     if (error != NULL) { /* not there */
         error_free(error);
         error = NULL;
     } else {
-        error = tree_make_folder(staging->root, name, wcslen(name), &to);
-        if (error == NULL) error = unless_taken(staging, staging_copy_plain(from, to, staging->fault));
+        error = target_make(&staging->root, name, wcslen(name), &to);
+        if (error == NULL) error = unless_taken(staging, staging_copy_plain(from, &to, staging->fault));
         CloseHandle(from);
-        if (to != NULL) CloseHandle(to);
+        target_close(&to);
     }
     free(path);
     return error;
@@ -273,12 +271,12 @@ static struct error *copy_subfolder(struct staging *staging, const wchar_t *laye
 static struct error *stage_hives(struct staging *staging, const wchar_t *layer) {
     static const char content[] = "regf emulated hive\n";
     FILETIME created, accessed, written;
-    HANDLE hives = NULL;
+    struct target hives = {0};
     HANDLE delta = NULL;
     struct error *error = copy_subfolder(staging, layer, L"Hives");
 
-    if (error == NULL) error = tree_make_folder(staging->root, L"Hives", 5, &hives);
-    if (error == NULL) error = tree_create(hives, L"System_Delta", 12, TREE_FILE, &delta);
+    if (error == NULL) error = target_make(&staging->root, L"Hives", 5, &hives);
+    if (error == NULL) error = target_create(&hives, L"System_Delta", 12, &delta);
     if (error != NULL && (error->code == ERROR_ALREADY_EXISTS || error->code == ERROR_FILE_EXISTS)) {
         error_free(error);
         error = NULL;
@@ -290,13 +288,13 @@ static struct error *stage_hives(struct staging *staging, const wchar_t *layer) 
         }
     }
     if (delta != NULL) CloseHandle(delta);
-    if (hives != NULL) CloseHandle(hives);
+    target_close(&hives);
     return error;
 }
 
 static struct error *write_tombstones(struct staging *staging) {
     HANDLE file = NULL;
-    struct error *error = tree_create(staging->root, L"tombstones.txt", 14, TREE_FILE, &file);
+    struct error *error = target_create(&staging->root, L"tombstones.txt", 14, &file);
 
     if (error == NULL) error = tree_write(file, staging->tombstones.data, staging->tombstones.size);
     if (file != NULL) CloseHandle(file);
@@ -307,7 +305,7 @@ static struct error *write_tombstones(struct staging *staging) {
 static struct error *stage_difference(struct staging *staging, HANDLE files, const wchar_t *const *parents) {
     HANDLE *below = mem_new_array(staging->parents, HANDLE);
     struct level top = {0};
-    struct error *error = tree_make_folder(staging->root, L"Files", 5, &staging->files);
+    struct error *error = target_make(&staging->root, L"Files", 5, &staging->files);
 
     top.target = staging->files;
     for (size_t i = 0; i < staging->parents && error == NULL; i++) {
@@ -329,8 +327,7 @@ struct error *staging_export(const wchar_t *layer, const wchar_t *const *parents
     wchar_t *files_path = layer_path_join(layer, L"Files");
     wchar_t *transport_path = layer_path_join(layer, L"transport");
     HANDLE files = NULL;
-    struct error *error = tree_open(NULL, folder, 0, TREE_FOLDER, TREE_LIST | FILE_ADD_FILE | FILE_ADD_SUBDIRECTORY,
-                                    SHARE_ALL, &staging.root);
+    struct error *error = target_open(folder, &staging.root);
 
     buffer_add_text(&staging.tombstones, TRANSPORT_TOMBSTONES);
     error_free(tree_open(NULL, files_path, 0, TREE_FOLDER, TREE_LIST, SHARE_ALL, &files)); /* NULL: no changes */
@@ -347,8 +344,8 @@ struct error *staging_export(const wchar_t *layer, const wchar_t *const *parents
 done:
     if (error == NULL) error = gate_strike_due(fault, true);
     if (files != NULL) CloseHandle(files);
-    if (staging.files != NULL) CloseHandle(staging.files);
-    if (staging.root != NULL) CloseHandle(staging.root);
+    target_close(&staging.files);
+    target_close(&staging.root);
     free(links.keys);
     free(links.values);
     free(staging.path);

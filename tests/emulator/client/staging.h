@@ -11,13 +11,13 @@
 #define EMULATOR_CLIENT_STAGING_H
 
 #include "gate.h"
-#include "tree.h"
+#include "target.h"
 
 /* `folder` is there and empty. `fault` is looked at between files. */
 struct error *staging_export(const wchar_t *layer, const wchar_t *const *parents, size_t count, const wchar_t *folder,
                              struct work_fault *fault) ERROR_MUST_CHECK;
 
 /* Copies `source` with all below it into the folder `target`, plainly. */
-struct error *staging_copy_plain(HANDLE source, HANDLE target, struct work_fault *fault) ERROR_MUST_CHECK;
+struct error *staging_copy_plain(HANDLE source, const struct target *target, struct work_fault *fault) ERROR_MUST_CHECK;
 
 #endif

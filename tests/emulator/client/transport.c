@@ -68,7 +68,8 @@ static struct error *copy_data(HANDLE source, HANDLE target, struct buffer *firs
     return error;
 }
 
-struct error *transport_stage_file(HANDLE source, const struct tree_entry *entry, HANDLE target, uint64_t *ret_id) {
+struct error *transport_stage_file(HANDLE source, const struct tree_entry *entry, const struct target *target,
+                                   uint64_t *ret_id) {
     struct buffer out = {0};
     HANDLE from = NULL;
     HANDLE to = NULL;
@@ -79,7 +80,7 @@ struct error *transport_stage_file(HANDLE source, const struct tree_entry *entry
         error_free(error);
         error = tree_open_id(source, entry->id, TREE_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, &from);
     }
-    if (error == NULL) error = tree_create(target, entry->name, entry->units, TREE_FILE, &to);
+    if (error == NULL) error = target_create(target, entry->name, entry->units, &to);
     if (error == NULL) {
         add_prefix(&out, entry->attributes);
         if (entry->size > 0) add_header(&out, STREAM_DATA, entry->size);
@@ -93,7 +94,7 @@ struct error *transport_stage_file(HANDLE source, const struct tree_entry *entry
     return error;
 }
 
-struct error *transport_stage_sidecar(const struct tree_entry *entry, HANDLE target) {
+struct error *transport_stage_sidecar(const struct tree_entry *entry, const struct target *target) {
     size_t suffix = sizeof TRANSPORT_SIDECAR / sizeof(wchar_t) - 1;
     wchar_t *name = mem_new_array(entry->units + suffix + 1, wchar_t);
     struct buffer out = {0};
@@ -102,7 +103,7 @@ struct error *transport_stage_sidecar(const struct tree_entry *entry, HANDLE tar
 
     memcpy(name, entry->name, entry->units * sizeof *name);
     memcpy(name + entry->units, TRANSPORT_SIDECAR, suffix * sizeof *name);
-    error = tree_create(target, name, entry->units + suffix, TREE_FILE, &to);
+    error = target_create(target, name, entry->units + suffix, &to);
     if (error == NULL) {
         add_prefix(&out, entry->attributes);
         error = tree_write(to, out.data, out.size);
@@ -114,14 +115,14 @@ struct error *transport_stage_sidecar(const struct tree_entry *entry, HANDLE tar
     return error;
 }
 
-struct error *transport_copy_plain(HANDLE source, const struct tree_entry *entry, HANDLE target) {
+struct error *transport_copy_plain(HANDLE source, const struct tree_entry *entry, const struct target *target) {
     struct buffer out = {0};
     HANDLE from = NULL;
     HANDLE to = NULL;
     struct error *error = tree_open(source, entry->name, entry->units, TREE_FILE, TREE_READ,
                                     FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, &from);
 
-    if (error == NULL) error = tree_create(target, entry->name, entry->units, TREE_FILE, &to);
+    if (error == NULL) error = target_create(target, entry->name, entry->units, &to);
     if (error == NULL) error = copy_data(from, to, &out, entry->size);
     if (error == NULL)
         error = tree_set_times(to, entry->created, entry->accessed, entry->written,

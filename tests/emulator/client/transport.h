@@ -4,6 +4,7 @@
 #define EMULATOR_CLIENT_TRANSPORT_H
 
 #include "base/buffer.h"
+#include "target.h"
 #include "tree.h"
 
 #define TRANSPORT_TOMBSTONES "\xEF\xBB\xBF"                                                                            \
@@ -15,14 +16,15 @@ enum { STREAM_DATA = 1, STREAM_EA = 2, STREAM_SECURITY = 3, STREAM_ALTERNATE = 4
 
 /* Stages the file `entry` of folder `source` as `target`\`name`: prefix, security stream, data stream; times as the
  * source has them. *ret_id is the staged file's id. */
-struct error *transport_stage_file(HANDLE source, const struct tree_entry *entry, HANDLE target, uint64_t *ret_id)
-    ERROR_MUST_CHECK;
+struct error *transport_stage_file(HANDLE source, const struct tree_entry *entry, const struct target *target,
+                                   uint64_t *ret_id) ERROR_MUST_CHECK;
 
 /* Stages the companion of the folder `entry`. */
-struct error *transport_stage_sidecar(const struct tree_entry *entry, HANDLE target) ERROR_MUST_CHECK;
+struct error *transport_stage_sidecar(const struct tree_entry *entry, const struct target *target) ERROR_MUST_CHECK;
 
 /* Copies a file's bytes and times as they are. */
-struct error *transport_copy_plain(HANDLE source, const struct tree_entry *entry, HANDLE target) ERROR_MUST_CHECK;
+struct error *transport_copy_plain(HANDLE source, const struct tree_entry *entry, const struct target *target)
+    ERROR_MUST_CHECK;
 
 /* The other way: writes the data of the staged file `staged` to `target`, an empty new file, and sets the times of
  * `entry` and the attributes of the prefix. */

@@ -93,6 +93,12 @@ struct error *tree_create(HANDLE parent, const wchar_t *name, size_t units, enum
                    ret_handle);
 }
 
+struct error *tree_create_native(const wchar_t *path, HANDLE *ret_handle) {
+    NTSTATUS status = tree_native(NULL, path, wcslen(path) * sizeof *path, GENERIC_READ | GENERIC_WRITE | SYNCHRONIZE,
+                                  FILE_SHARE_READ | FILE_SHARE_DELETE, FILE_CREATE, FILE_NON_DIRECTORY_FILE, ret_handle);
+    return status >= 0 ? NULL : tree_error(status, "create", path, wcslen(path));
+}
+
 struct error *tree_make_folder(HANDLE parent, const wchar_t *name, size_t units, HANDLE *ret_handle) {
     return tree_do("make folder", parent, name, units, TREE_FOLDER,
                    TREE_LIST | FILE_ADD_FILE | FILE_ADD_SUBDIRECTORY | FILE_WRITE_ATTRIBUTES,

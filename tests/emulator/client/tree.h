@@ -41,6 +41,8 @@ struct error *tree_open_id(HANDLE parent, uint64_t id, ACCESS_MASK access, ULONG
 /* Makes a new file or folder; 183 when the name is taken. */
 struct error *tree_create(HANDLE parent, const wchar_t *name, size_t units, enum tree_what what, HANDLE *ret_handle)
     ERROR_MUST_CHECK;
+/* A new file by its path as the native calls take it. */
+struct error *tree_create_native(const wchar_t *path, HANDLE *ret_handle) ERROR_MUST_CHECK;
 /* Opens a folder, made when it is not there. */
 struct error *tree_make_folder(HANDLE parent, const wchar_t *name, size_t units, HANDLE *ret_handle) ERROR_MUST_CHECK;
 
