@@ -1,9 +1,11 @@
 /* What a handler sees of a call: request and response messages, who calls, and the error object. Nothing of gRPC or of
  * pipes; a transport implements struct rpc_call behind these functions (today: grpc_server.c).
  *
- * A handler is called on the transport's thread and must return soon: it replies at once, or keeps the call and replies
- * later from any thread. Each call is ended exactly once, by rpc_call_reply, rpc_call_fail or rpc_call_finish; after that
- * the handler must not touch it. All functions are thread-safe and none blocks. */
+ * A handler is called on one of the transport's threads, those of different calls at the same time, and must return soon:
+ * it replies at once, or keeps the call and replies later from any thread. Each call is ended exactly once, by
+ * rpc_call_reply, rpc_call_fail or rpc_call_finish; after that the handler must not touch it. All functions are thread-safe,
+ * none blocks, and none calls a handler's function before it returns (but rpc_call_on_gone, where it says so): they may be
+ * called with locks held. */
 #ifndef HCSD_DAEMON_RPC_CALL_H
 #define HCSD_DAEMON_RPC_CALL_H
 
@@ -37,8 +39,9 @@ struct rpc_method {
     const ProtobufCMessageDescriptor *request;
     const ProtobufCMessageDescriptor *response;
     enum rpc_shape shape;
-    /* `request` was decoded and checked (UTF-8 of every string, sizes) and lives until the call ends. NULL: answered
-     * UNIMPLEMENTED, naming the method. For RPC_BIDI_STREAM it is called once for each message. */
+    /* `request` was decoded and checked (every string is UTF-8 without NUL) and lives until the call ends. NULL: answered
+     * UNIMPLEMENTED, naming the method. For RPC_BIDI_STREAM it is called once for each message, which lives until the next
+     * one, and with NULL after the client's last; the next comes when the handler has returned and what it sent has left. */
     void (*handle)(struct rpc_call *call, const ProtobufCMessage *request, void *context);
 };
 

@@ -1,0 +1,624 @@
+#include "daemon/rpc/pipe_listener.h"
+
+#include <windows.h>
+
+#include <sddl.h>
+
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/event.h"
+#include "base/memory.h"
+#include "base/win.h"
+#include "daemon/rpc/pipe_name.h"
+
+/* Instances that wait for a client, so that a burst of them is not told "busy". */
+#define BACKLOG          4u
+#define RETRY_MS         1000u
+#define REFUSALS_BURST   5u
+#define REFUSAL_EVERY_MS 12000u
+
+/* HTTP/2's opening: the preface, then at least the header of a SETTINGS frame. */
+static const char PREFACE[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+#define PREFACE_SIZE      (sizeof PREFACE - 1)
+#define FRAME_HEADER_SIZE 9u
+#define OPENING_SIZE      (PREFACE_SIZE + FRAME_HEADER_SIZE)
+#define FIRST_MAX         4096u
+
+enum state { LISTENING, HANDSHAKE, SERVED };
+
+struct pipe_connection {
+    atomic_int references; /* the stream's, and those handed out */
+    struct pipe_listener *listener;
+    struct pipe_stream *stream;
+    struct pipe_identity identity;
+    uint64_t number;
+    unsigned slot;
+    /* Guarded by the listener's lock. */
+    enum state state;
+    uint64_t deadline; /* of the handshake, clock_ms */
+    bool timed_out;
+    struct pipe_connection *next, *previous;
+    /* Used by one thread at a time. */
+    uint8_t *first;
+    unsigned first_size;
+};
+
+struct pipe_listener {
+    struct pipe_listener_options options;
+    char *pipe_text;
+    wchar_t *pipe;
+    PSECURITY_DESCRIPTOR descriptor;
+    HANDLE anchor; /* holds the name and takes no client; NULL where that does not work */
+    TP_TIMER *timer;
+    _Atomic uint64_t timer_due; /* clock_ms; 0: not armed. Written under the lock */
+    void (*serve)(void *context, struct pipe_connection *connection, const uint8_t *first, size_t size);
+    void *serve_context;
+    SRWLOCK lock; /* everything below */
+    bool stopping;
+    void (*stopped)(void *context);
+    void *stopped_context;
+    struct pipe_connection *all;
+    struct pipe_connection **slots; /* accepted clients */
+    unsigned listening, handshakes, served;
+    unsigned inside;   /* callbacks that still need the listener */
+    uint64_t retry_at; /* when to make instances again; 0: none failed */
+    uint64_t last_number, accepted, refused;
+    unsigned refusal_tokens, refusals_silent;
+    uint64_t refusal_at;
+};
+
+static void listen_more(struct pipe_listener *listener);
+static void release(struct pipe_listener *listener);
+
+/* ---- refusing ---- */
+
+static void refused(struct pipe_connection *connection, const char *why)
+{
+    struct pipe_listener *listener = connection->listener;
+    uint64_t now = clock_ms();
+    AcquireSRWLockExclusive(&listener->lock);
+    listener->refused++;
+    uint64_t earned = (now - listener->refusal_at) / REFUSAL_EVERY_MS;
+    if (earned > 0) {
+        listener->refusal_tokens =
+            (unsigned)(earned >= REFUSALS_BURST - listener->refusal_tokens ? REFUSALS_BURST
+                                                                           : listener->refusal_tokens + earned);
+        listener->refusal_at += earned * REFUSAL_EVERY_MS;
+    }
+    bool say = listener->refusal_tokens > 0;
+    unsigned silent = listener->refusals_silent;
+    if (say)
+        listener->refusal_tokens--;
+    listener->refusals_silent = say ? 0 : silent + 1;
+    ReleaseSRWLockExclusive(&listener->lock);
+
+    char *client = str_format("pid %" PRIu32 ", %s", connection->identity.pid,
+                              connection->identity.user != NULL ? connection->identity.user : "user not known");
+    if (say) {
+        char *reason =
+            silent == 0 ? str_copy(why) : str_format("%s (%u more were refused before, unsaid)", why, silent);
+        event_emit(EVENT_CLIENT_REFUSED, reason, client);
+        free(reason);
+    } else {
+        log_debug("client refused: %s; %s", why, client);
+    }
+    free(client);
+}
+
+static void ask_pid(void *handle, void *context)
+{
+    ULONG pid;
+    if (GetNamedPipeClientProcessId(handle, &pid))
+        *(uint32_t *)context = pid;
+}
+
+/* ---- the timer ---- */
+
+static void timer_arm_locked(struct pipe_listener *listener, uint64_t due)
+{
+    uint64_t armed = atomic_load(&listener->timer_due);
+    if (armed != 0 && armed <= due)
+        return;
+    atomic_store(&listener->timer_due, due);
+    uint64_t now = clock_ms();
+    int64_t relative = -(int64_t)((due > now ? due - now : 1) * 10000);
+    FILETIME when = {(DWORD)relative, (DWORD)(relative >> 32)};
+    SetThreadpoolTimer(listener->timer, &when, 0, 100);
+}
+
+static void CALLBACK on_timer(TP_CALLBACK_INSTANCE *instance, void *context, TP_TIMER *timer)
+{
+    (void)instance, (void)timer;
+    struct pipe_listener *listener = context;
+    uint64_t next = UINT64_MAX;
+    bool retry = false;
+    AcquireSRWLockExclusive(&listener->lock);
+    listener->inside++;
+    /* First: a write that begins during the search arms the timer again. */
+    atomic_store(&listener->timer_due, 0);
+    uint64_t now = clock_ms();
+    for (struct pipe_connection *connection = listener->all; connection != NULL; connection = connection->next) {
+        uint64_t due = UINT64_MAX;
+        if (connection->state == HANDSHAKE) {
+            due = connection->deadline;
+            connection->timed_out = connection->timed_out || due <= now;
+        } else if (connection->state == SERVED) {
+            uint64_t age = pipe_stream_write_age_ms(connection->stream);
+            if (age > 0)
+                due = now + (age < listener->options.stall_ms ? listener->options.stall_ms - age : 0);
+        }
+        if (due <= now)
+            pipe_stream_shutdown(connection->stream);
+        else if (due < next)
+            next = due;
+    }
+    if (listener->retry_at != 0 && !listener->stopping) {
+        retry = listener->retry_at <= now;
+        if (retry)
+            listener->retry_at = 0;
+        else if (listener->retry_at < next)
+            next = listener->retry_at;
+    }
+    if (next != UINT64_MAX)
+        timer_arm_locked(listener, next);
+    ReleaseSRWLockExclusive(&listener->lock);
+    if (retry)
+        listen_more(listener);
+    release(listener);
+}
+
+void pipe_connection_writing(struct pipe_connection *connection)
+{
+    struct pipe_listener *listener = connection->listener;
+    /* When armed it fires within the longer of stall_ms and handshake_ms, looks at every write, and is armed again for what
+     * it finds. */
+    if (atomic_load(&listener->timer_due) != 0)
+        return;
+    AcquireSRWLockExclusive(&listener->lock);
+    timer_arm_locked(listener, clock_ms() + listener->options.stall_ms);
+    ReleaseSRWLockExclusive(&listener->lock);
+}
+
+/* ---- connections ---- */
+
+void pipe_connection_unref(struct pipe_connection *connection)
+{
+    if (connection == NULL || atomic_fetch_sub(&connection->references, 1) != 1)
+        return;
+    pipe_identity_free(&connection->identity);
+    free(connection->first);
+    free(connection);
+}
+
+static bool idle_locked(const struct pipe_listener *listener)
+{
+    return listener->stopping && listener->listening == 0 && listener->handshakes == 0 && listener->inside == 0;
+}
+
+static void hold(struct pipe_listener *listener)
+{
+    AcquireSRWLockExclusive(&listener->lock);
+    listener->inside++;
+    ReleaseSRWLockExclusive(&listener->lock);
+}
+
+/* The last thing done with the listener: it may be gone afterwards. */
+static void release(struct pipe_listener *listener)
+{
+    AcquireSRWLockExclusive(&listener->lock);
+    listener->inside--;
+    void (*stopped)(void *) = idle_locked(listener) ? listener->stopped : NULL;
+    void *context = listener->stopped_context;
+    if (stopped != NULL)
+        listener->stopped = NULL;
+    ReleaseSRWLockExclusive(&listener->lock);
+    if (stopped != NULL)
+        stopped(context);
+}
+
+/* Out of the table: from here on only those who hold a reference know of it. */
+void pipe_connection_closed(struct pipe_connection *connection)
+{
+    struct pipe_listener *listener = connection->listener;
+    AcquireSRWLockExclusive(&listener->lock);
+    listener->inside++;
+    *(connection->previous != NULL ? &connection->previous->next : &listener->all) = connection->next;
+    if (connection->next != NULL)
+        connection->next->previous = connection->previous;
+    switch (connection->state) {
+    case LISTENING:
+        listener->listening--;
+        break;
+    case HANDSHAKE:
+        listener->handshakes--;
+        break;
+    case SERVED:
+        listener->served--;
+        break;
+    }
+    if (connection->state != LISTENING)
+        listener->slots[connection->slot] = NULL;
+    ReleaseSRWLockExclusive(&listener->lock);
+    pipe_connection_unref(connection);
+    release(listener);
+}
+
+/* Whether one more of this user or process is too many, and which. */
+static const char *too_many_locked(const struct pipe_listener *listener, const struct pipe_connection *connection)
+{
+    unsigned user = 0, process = 0;
+    for (const struct pipe_connection *other = listener->all; other != NULL; other = other->next) {
+        if (other->state != SERVED || strcmp(other->identity.sid, connection->identity.sid) != 0)
+            continue;
+        user++;
+        process += other->identity.pid == connection->identity.pid;
+    }
+    if (process >= listener->options.max_process_connections)
+        return "its process has too many connections open";
+    return user >= listener->options.max_user_connections ? "its user has too many connections open" : NULL;
+}
+
+struct identify {
+    struct pipe_identity identity;
+    struct error *error;
+};
+static void identify(void *handle, void *context)
+{
+    struct identify *identify = context;
+    identify->error = pipe_identity_take(handle, &identify->identity);
+}
+
+/* The opening has arrived. Returns false when the connection is to be closed. */
+static bool handshake_end(struct pipe_connection *connection)
+{
+    struct pipe_listener *listener = connection->listener;
+    const uint8_t *frame = connection->first + PREFACE_SIZE;
+    if (frame[3] != 4 || frame[4] != 0 || frame[5] != 0 || frame[6] != 0 || frame[7] != 0 || frame[8] != 0) {
+        refused(connection, "it does not speak HTTP/2 as gRPC does (no SETTINGS frame after the preface)");
+        return false;
+    }
+    struct identify result = {0};
+    if (!pipe_stream_with_handle(connection->stream, identify, &result))
+        return false; /* shut down meanwhile */
+    if (result.error != NULL) {
+        char *text = error_text(result.error);
+        refused(connection, text);
+        free(text);
+        error_free(result.error);
+        return false;
+    }
+    connection->identity = result.identity;
+    pipe_identity_look_up(&connection->identity);
+
+    AcquireSRWLockExclusive(&listener->lock);
+    const char *why = too_many_locked(listener, connection);
+    bool serve = why == NULL && !listener->stopping && !connection->timed_out;
+    if (serve) {
+        connection->state = SERVED;
+        listener->handshakes--;
+        listener->served++;
+    }
+    ReleaseSRWLockExclusive(&listener->lock);
+    if (why != NULL)
+        refused(connection, why);
+    if (!serve)
+        return false;
+    uint8_t *first = connection->first;
+    connection->first = NULL;
+    listener->serve(listener->serve_context, connection, first, connection->first_size);
+    free(first);
+    return true;
+}
+
+/* Goes on with a read's result. Returns false when the connection is to be closed. */
+static bool handshake_step(struct pipe_connection *connection, uint32_t code, uint32_t size)
+{
+    for (;;) {
+        if (code == ERROR_IO_PENDING)
+            return true;
+        if (code != ERROR_SUCCESS) {
+            AcquireSRWLockShared(&connection->listener->lock);
+            bool silent = connection->timed_out;
+            ReleaseSRWLockShared(&connection->listener->lock);
+            if (silent)
+                refused(connection, "it connected and did not begin to speak HTTP/2 in time");
+            return false;
+        }
+        connection->first_size += size;
+        unsigned known = connection->first_size < PREFACE_SIZE ? connection->first_size : (unsigned)PREFACE_SIZE;
+        if (memcmp(connection->first, PREFACE, known) != 0) {
+            refused(connection, "it does not speak gRPC (HTTP/2 with prior knowledge)");
+            return false;
+        }
+        if (connection->first_size >= OPENING_SIZE)
+            return handshake_end(connection);
+        code = pipe_stream_read(connection->stream, connection->first + connection->first_size,
+                                FIRST_MAX - connection->first_size, &size);
+    }
+}
+
+/* A client is there, or never will be. Returns false when the connection is to be closed. */
+static bool accepted(struct pipe_connection *connection, uint32_t code)
+{
+    struct pipe_listener *listener = connection->listener;
+    if (code != ERROR_SUCCESS)
+        return false; /* ERROR_NO_DATA: came and went; ERROR_OPERATION_ABORTED: stopping */
+    pipe_stream_with_handle(connection->stream, ask_pid, &connection->identity.pid);
+    const char *why = NULL;
+    AcquireSRWLockExclusive(&listener->lock);
+    unsigned slot = 0;
+    if (listener->handshakes + listener->served >= listener->options.max_connections)
+        why = "too many connections are open";
+    else if (listener->handshakes >= listener->options.max_handshakes)
+        why = "too many clients are connecting";
+    bool stopping = listener->stopping;
+    if (why == NULL && !stopping) {
+        while (listener->slots[slot] != NULL)
+            slot++;
+        listener->slots[slot] = connection;
+        connection->slot = slot;
+        connection->number = ++listener->last_number;
+        connection->state = HANDSHAKE;
+        connection->deadline = clock_ms() + listener->options.handshake_ms;
+        listener->listening--;
+        listener->handshakes++;
+        listener->accepted++;
+        timer_arm_locked(listener, connection->deadline);
+    }
+    ReleaseSRWLockExclusive(&listener->lock);
+    if (why != NULL)
+        refused(connection, why);
+    if (why != NULL || stopping)
+        return false;
+    connection->first = mem_zero(FIRST_MAX);
+    uint32_t size = 0;
+    code = pipe_stream_read(connection->stream, connection->first, FIRST_MAX, &size);
+    return handshake_step(connection, code, size);
+}
+
+static void on_done(void *context, enum pipe_operation operation, uint32_t code, uint32_t size)
+{
+    struct pipe_connection *connection = context;
+    struct pipe_listener *listener = connection->listener;
+    hold(listener);
+    bool keep = operation == PIPE_CONNECT ? accepted(connection, code) : handshake_step(connection, code, size);
+    if (!keep)
+        pipe_stream_close(connection->stream);
+    if (operation == PIPE_CONNECT)
+        listen_more(listener);
+    release(listener);
+}
+
+static void on_closed(void *context)
+{
+    pipe_connection_closed(context);
+}
+
+static const struct pipe_stream_handler handshake_handler = {on_done, NULL, on_closed};
+
+/* ---- listening ---- */
+
+/* One more instance, counted already. NULL: no resources. */
+static struct pipe_connection *instance_new(struct pipe_listener *listener)
+{
+    HANDLE handle = pipe_name_instance(listener->pipe, listener->descriptor, false);
+    if (handle == INVALID_HANDLE_VALUE)
+        return NULL;
+    struct pipe_connection *connection = mem_new(struct pipe_connection);
+    connection->listener = listener;
+    atomic_init(&connection->references, 1);
+    connection->stream = pipe_stream_open(handle, &handshake_handler, connection);
+    if (connection->stream == NULL) {
+        free(connection);
+        return NULL;
+    }
+    return connection;
+}
+
+/* Only by those who hold the listener. */
+static void listen_more(struct pipe_listener *listener)
+{
+    for (;;) {
+        AcquireSRWLockExclusive(&listener->lock);
+        bool wanted = !listener->stopping && listener->listening < BACKLOG && listener->retry_at == 0;
+        listener->listening += wanted;
+        ReleaseSRWLockExclusive(&listener->lock);
+        if (!wanted)
+            return;
+        struct pipe_connection *connection = instance_new(listener);
+        DWORD code = GetLastError();
+        AcquireSRWLockExclusive(&listener->lock);
+        bool stopping = listener->stopping;
+        if (connection == NULL) {
+            listener->listening--;
+            listener->retry_at = clock_ms() + RETRY_MS;
+            timer_arm_locked(listener, listener->retry_at);
+        } else {
+            connection->next = listener->all;
+            if (listener->all != NULL)
+                listener->all->previous = connection;
+            listener->all = connection;
+        }
+        ReleaseSRWLockExclusive(&listener->lock);
+        if (connection == NULL) {
+            log_debug("pipe instance: Win32 error %lu; trying again in a second", code);
+            return;
+        }
+        /* Stopping came in between and has not seen this one. */
+        code = stopping ? ERROR_OPERATION_ABORTED : pipe_stream_connect(connection->stream);
+        if (code != ERROR_IO_PENDING && !accepted(connection, code))
+            pipe_stream_close(connection->stream);
+    }
+}
+
+/* ---- the listener ---- */
+
+struct error *pipe_listener_open(const struct pipe_listener_options *options, struct pipe_listener **ret_listener)
+{
+    struct pipe_listener *listener = mem_new(struct pipe_listener);
+    struct pipe_listener_options *own = &listener->options;
+    *own = *options;
+    own->handshake_ms = own->handshake_ms != 0 ? own->handshake_ms : 10000;
+    own->stall_ms = own->stall_ms != 0 ? own->stall_ms : 30000;
+    own->max_connections = own->max_connections != 0 ? own->max_connections : 256;
+    own->max_connections = own->max_connections < 4096 ? own->max_connections : 4096;
+    own->max_user_connections = own->max_user_connections != 0 ? own->max_user_connections : 192;
+    own->max_process_connections = own->max_process_connections != 0 ? own->max_process_connections : 64;
+    own->max_handshakes = own->max_handshakes != 0 ? own->max_handshakes : 64;
+    InitializeSRWLock(&listener->lock);
+    listener->refusal_tokens = REFUSALS_BURST;
+    listener->refusal_at = clock_ms();
+    listener->slots = mem_new_array(own->max_connections, struct pipe_connection *);
+
+    wchar_t *sddl = NULL;
+    HANDLE handle = NULL;
+    bool held = false;
+    struct error *error = win_wide(options->pipe, &listener->pipe);
+    if (error == NULL)
+        error = win_wide(options->sddl, &sddl);
+    if (error == NULL &&
+        !ConvertStringSecurityDescriptorToSecurityDescriptorW(sddl, SDDL_REVISION_1, &listener->descriptor, NULL))
+        error = error_win32(GetLastError(), "ConvertStringSecurityDescriptor", options->sddl, NULL);
+    free(sddl);
+    if (error == NULL)
+        error = pipe_name_hold(listener->pipe, listener->descriptor, &handle, &held);
+    if (error == NULL && (listener->timer = CreateThreadpoolTimer(on_timer, listener, NULL)) == NULL)
+        error = error_win32(GetLastError(), "CreateThreadpoolTimer", NULL, NULL);
+    listener->anchor = handle;
+    if (error != NULL) {
+        pipe_listener_close(listener);
+        return error;
+    }
+    if (!held)
+        event_emit(EVENT_SERVICE_FALLBACK, "a pipe instance that holds the name and takes no client",
+                   "the name is held only as long as an instance waits for clients or serves one.");
+    own->pipe = listener->pipe_text = str_copy(options->pipe);
+    own->sddl = NULL;
+    *ret_listener = listener;
+    return NULL;
+}
+
+void pipe_listener_start(struct pipe_listener *listener,
+                         void (*serve)(void *context, struct pipe_connection *connection, const uint8_t *first,
+                                       size_t size),
+                         void *context)
+{
+    listener->serve = serve;
+    listener->serve_context = context;
+    hold(listener);
+    listen_more(listener);
+    release(listener);
+}
+
+void pipe_listener_stop(struct pipe_listener *listener, void (*stopped)(void *context), void *context)
+{
+    AcquireSRWLockExclusive(&listener->lock);
+    listener->inside++;
+    listener->stopping = true;
+    listener->stopped = stopped;
+    listener->stopped_context = context;
+    for (struct pipe_connection *connection = listener->all; connection != NULL; connection = connection->next)
+        if (connection->state != SERVED)
+            pipe_stream_shutdown(connection->stream);
+    if (listener->anchor != NULL)
+        CloseHandle(listener->anchor);
+    listener->anchor = NULL;
+    ReleaseSRWLockExclusive(&listener->lock);
+    release(listener);
+}
+
+void pipe_listener_close(struct pipe_listener *listener)
+{
+    if (listener == NULL)
+        return;
+    if (listener->timer != NULL) {
+        AcquireSRWLockExclusive(&listener->lock);
+        listener->stopping = true; /* so that the timer makes no instance */
+        ReleaseSRWLockExclusive(&listener->lock);
+        SetThreadpoolTimer(listener->timer, NULL, 0, 0);
+        WaitForThreadpoolTimerCallbacks(listener->timer, TRUE);
+        CloseThreadpoolTimer(listener->timer);
+    }
+    if (listener->anchor != NULL)
+        CloseHandle(listener->anchor);
+    LocalFree(listener->descriptor);
+    free(listener->slots);
+    free(listener->pipe);
+    free(listener->pipe_text);
+    free(listener);
+}
+
+unsigned pipe_listener_abort(struct pipe_listener *listener, uint64_t milliseconds)
+{
+    unsigned count = 0;
+    AcquireSRWLockExclusive(&listener->lock);
+    for (struct pipe_connection *connection = listener->all; connection != NULL; connection = connection->next) {
+        if (connection->state != SERVED)
+            continue;
+        uint64_t age = pipe_stream_write_age_ms(connection->stream);
+        if (milliseconds != PIPE_LISTENER_ABORT_ALL && (age == 0 || age < milliseconds))
+            continue;
+        pipe_stream_shutdown(connection->stream);
+        count++;
+    }
+    ReleaseSRWLockExclusive(&listener->lock);
+    return count;
+}
+
+void pipe_listener_count(struct pipe_listener *listener, struct pipe_listener_counters *ret_counters)
+{
+    AcquireSRWLockShared(&listener->lock);
+    *ret_counters =
+        (struct pipe_listener_counters){listener->accepted, listener->refused, listener->handshakes, listener->served};
+    ReleaseSRWLockShared(&listener->lock);
+}
+
+struct pipe_connection *pipe_listener_find(struct pipe_listener *listener, uint64_t number, unsigned slot)
+{
+    struct pipe_connection *connection = NULL;
+    AcquireSRWLockShared(&listener->lock);
+    if (slot < listener->options.max_connections)
+        connection = listener->slots[slot];
+    if (connection != NULL && (connection->number != number || connection->state != SERVED))
+        connection = NULL;
+    if (connection != NULL)
+        atomic_fetch_add(&connection->references, 1);
+    ReleaseSRWLockShared(&listener->lock);
+    return connection;
+}
+
+uint64_t pipe_connection_number(const struct pipe_connection *connection)
+{
+    return connection->number;
+}
+
+const struct pipe_identity *pipe_connection_identity(const struct pipe_connection *connection)
+{
+    return &connection->identity;
+}
+
+struct pipe_stream *pipe_connection_stream(struct pipe_connection *connection)
+{
+    return connection->stream;
+}
+
+void pipe_connection_peer(const struct pipe_connection *connection, char peer[PIPE_PEER_SIZE])
+{
+    snprintf(peer, PIPE_PEER_SIZE, "npipe:conn=%" PRIu64 ";pid=%" PRIu32 ";slot=%u", connection->number,
+             connection->identity.pid, connection->slot);
+}
+
+bool pipe_peer_parse(const char *peer, uint64_t *ret_number, unsigned *ret_slot)
+{
+    static const char start[] = "npipe:conn=", slot[] = ";slot=";
+    const char *at = strstr(peer, slot);
+    if (strncmp(peer, start, sizeof start - 1) != 0 || at == NULL)
+        return false;
+    *ret_number = strtoull(peer + sizeof start - 1, NULL, 10);
+    *ret_slot = (unsigned)strtoul(at + sizeof slot - 1, NULL, 10);
+    return true;
+}
