@@ -79,6 +79,10 @@ struct error *jobs_mount_layer(struct jobs *jobs, const char *holder, const char
  * Same bound. */
 struct error *jobs_release_layer(struct jobs *jobs, const char *holder, const char *scratch) ERROR_MUST_CHECK;
 
+/* Once after jobs_open, when it is known which containers are still there: what earlier lives mounted for others is released
+ * by the janitor. Until then it stays mounted and claimed by its holder. Does not block. */
+void jobs_keep_mounts(struct jobs *jobs, const char *const *holders, size_t count);
+
 /* A snapshot, for job ls/show and diag. Strings belong to the snapshot. Times are wall nanoseconds, 0: not yet. */
 struct job_view {
     char *id, *kind, *object, *state, *phase, *cleanup, *client, *step, *path;

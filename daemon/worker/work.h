@@ -30,6 +30,7 @@ struct work {
     struct export_control control;   /* of the archive */
     struct export_control cleaning;  /* of the removal: what was cancelled is cleaned up all the same */
     const char *_Atomic phase;       /* static */
+    bool activated;                  /* of a mount: by the job's thread */
     _Atomic bool calling;            /* inside a storage call: progress is the process's I/O */
     /* Below the worker's lock. */
     bool cancelled;

@@ -41,9 +41,13 @@ static struct error *before_step(void *context, enum storage_step step)
 
 static void after_step(void *context, enum storage_step step, const struct error *error)
 {
-    (void)error;
+    struct work *work = context;
+    if (step == STORAGE_ACTIVATE && error == NULL)
+        work->activated = true;
+    if (step == STORAGE_DEACTIVATE && error == NULL)
+        work->activated = false;
     if (step == STORAGE_PREPARE)
-        work_release(context, "prepare");
+        work_release(work, "prepare");
 }
 
 json_t *work_mount(struct work *work)
@@ -77,8 +81,9 @@ json_t *work_mount(struct work *work)
         error = error_make(ERROR_KIND_INTERNAL, "GetLayerMountPath", layer, "the mounted layer has no volume");
     struct error *undo_error = error != NULL && attached ? storage_detach(storage, layer, &hooks) : NULL;
 
-    json_t *end = json_pack("{s:o, s:o, s:s}", "error", message_pack_error(error), "release_error",
-                            message_pack_error(undo_error), "volume", volume != NULL ? volume : "");
+    json_t *end = json_pack("{s:o, s:o, s:b, s:s}", "error", message_pack_error(error), "release_error",
+                            message_pack_error(undo_error), "activated", work->activated, "volume",
+                            volume != NULL ? volume : "");
     error_free(error);
     error_free(undo_error);
     hcs_layer_list_free(&list);

@@ -1,0 +1,302 @@
+/* The inside of daemon/jobs.
+ *
+ *   jobs.c        opening, closing, submitting, cancelling
+ *   job.c         a job: its life, its history, what its listener is told
+ *   pool.c        lanes and workers: who works on what; a worker's thread
+ *   supervise.c   what a worker says while it has a job, and what its end means
+ *   watchdog.c    the thread that runs the ladders (lib/watch)
+ *   remains.c     what a job may leave behind, and its document in the journal
+ *   janitor.c     taking remains down
+ *   mounts.c      jobs_mount_layer, jobs_release_layer
+ *   views.c       snapshots
+ *   queue.c, process.c   see their headers
+ *
+ * One lock (jobs->lock) guards all of it; "locked" functions are called with it held. Nothing blocks while it is held: no
+ * file, no pipe, no listener. Events are sent with it held (the sink queues). Each worker has one thread, which does what
+ * blocks: starting the process, writing to its pipe, the journal. A remains' document is written by the thread that has
+ * the remains in hand, which is one at a time. */
+#ifndef HCSD_DAEMON_JOBS_STATE_H
+#define HCSD_DAEMON_JOBS_STATE_H
+
+#include <windows.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include "base/clock.h"
+#include "daemon/jobs/jobs.h"
+#include "daemon/jobs/process.h"
+#include "daemon/jobs/queue.h"
+#include "daemon/worker/wire.h"
+#include "journal/journal.h"
+#include "layer/claims.h"
+#include "watch/watch.h"
+
+#define JOBS_KEPT 256           /* jobs that ended, for views */
+#define JOB_HISTORY_MAX 64
+#define STREAM_WINDOW (1u << 20) /* bytes of a stream that hcsd holds at most */
+#define LANE_IDLE_MS 30000       /* how long a worker on demand stays without work */
+#define FAILURE_ANSWER_MS 5000   /* a failed job waits this long for its remains to be taken down before it says so */
+
+enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_DONE, JOB_FAILED, JOB_CANCELLED };
+const char *job_state_name(enum job_state state);
+
+/* Exports have the pool; mounts must never wait behind them, nor behind what is stuck in cleaning. */
+enum lane_id { LANE_EXPORT, LANE_MOUNT, LANE_CLEAN, LANE_COUNT };
+
+struct lane {
+    struct queue *queue;
+    unsigned most;  /* workers */
+    unsigned kept;  /* of these, this many stay without work */
+    unsigned count; /* workers, starting ones included */
+};
+
+/* What an attempt at something may leave if its worker dies; journalled before it is made. */
+struct remains {
+    struct remains *next;
+    char id[16];   /* also the staging folder's name */
+    char *kind;    /* "export", "mount" */
+    char *job;     /* its id, for people */
+    char *holder;  /* of the claims on the layer and its parents */
+    char *layer;   /* to be released when `activated` */
+    char **parents;
+    size_t parent_count;
+    bool activated; /* Activate was begun and its undoing is not known to have succeeded */
+    bool mounted;   /* and that is as it should be */
+    bool claimed;   /* the claims are held */
+    char *staging;  /* NULL: none */
+    char *output;   /* the unfinished file beside the output; NULL: none */
+    bool quarantined;
+    bool release_told; /* LAYER_RELEASE_FAILED was sent */
+    int64_t since_ns;
+    uint32_t worker_pid; /* who may hold it open */
+    uint64_t worker_created;
+    struct zombie *zombie; /* that one does not die: nothing is touched until it does */
+    unsigned tries;
+    uint64_t next_ms;      /* of the next try; WATCH_NEVER: none is due */
+    struct job *cleaner;   /* the job that is at it */
+    struct job *waiter;    /* who wants to know */
+    bool journalled;
+    bool recovered;        /* found at start */
+    bool first_sweep;      /* and not yet tried */
+};
+
+/* A worker that was terminated and does not end. */
+struct zombie {
+    struct zombie *next;
+    struct jobs *jobs;
+    struct process process;
+    HANDLE wait;
+    char *object; /* what it worked on */
+    bool gone;
+};
+
+struct delivery; /* to a listener: job.c */
+
+struct job {
+    struct job *next;
+    struct jobs *jobs;
+    unsigned references; /* the list's, a worker's, a caller's, a delivery's */
+    char id[40];
+    const char *kind; /* static: "export", "mount", "release", "clean", "destroy", "sweep" */
+    enum lane_id lane;
+    char *object, *client;
+    uint64_t fairness_key;
+
+    enum job_state state;
+    const char *phase, *cleanup, *step; /* static */
+    struct watch watch;
+    struct worker *worker;
+    uint32_t worker_pid; /* the last one's */
+    unsigned attempts;
+    json_t *order; /* of other kinds than export: the fields of the message that begins it */
+    struct export_request *request;
+    struct remains *remains;
+
+    struct export_counters counters;
+    uint64_t io;
+    char *path;
+    bool wants_turn;
+    uint64_t turn_order;
+
+    bool cancel_requested;
+    char *cancel_reason;
+    struct error *kill_error; /* why the watchdog ended its worker */
+    bool complete;            /* the archive is */
+    struct error *failure;    /* what the worker said, or what became of it */
+    bool retry;               /* once its remains are taken down */
+    uint64_t answer_ms;       /* when a failure is told although they are not; WATCH_NEVER */
+    json_t *end;              /* the worker's last message */
+    uint64_t cleaning_since_ms;
+
+    struct export_result *result;
+    struct error *error;
+    int64_t submitted_ns, started_ns, ended_ns; /* wall */
+    uint64_t submitted_ms, ended_ms;
+    struct {
+        int64_t at_ns;
+        char *text;
+    } history[JOB_HISTORY_MAX];
+    size_t history_count;
+
+    const struct job_listener *listener; /* NULL: none, or closed */
+    void *context;
+    struct delivery *deliveries, **last_delivery;
+    PTP_WORK deliver;
+    bool delivering, untaken; /* a callback runs; a piece was given and not yet taken */
+    uint64_t streamed, unreturned; /* bytes that came, and of these those whose credit was not given back */
+
+    bool finished; /* mounts: the caller may look */
+};
+
+enum worker_state { WORKER_STARTING, WORKER_IDLE, WORKER_BUSY, WORKER_ENDING, WORKER_ABANDONED };
+
+struct outgoing {
+    struct outgoing *next;
+    json_t *message;
+};
+
+struct worker {
+    struct worker *next;
+    struct jobs *jobs;
+    enum lane_id lane;
+    enum worker_state state;
+    HANDLE thread, wake;
+    struct process process;
+    struct wire *wire;
+    struct watch watch; /* of its start, and of its end after it was told to */
+    struct job *job;
+    struct outgoing *outgoing, **last_outgoing;
+    unsigned served; /* jobs it was given */
+    bool killed;  /* terminated by us */
+    bool abandon; /* does not die: the thread is to leave it */
+    bool expected_dead; /* the thread's own: its pipe broke and it was ended */
+    char crash[96]; /* what it could still say about its end */
+};
+
+struct jobs {
+    SRWLOCK lock;
+    CONDITION_VARIABLE changed; /* a mount ended, a job ended, a worker's thread ended */
+    struct watch_limits limits;
+    unsigned queue_limit;
+    char *staging_dir, *hcs_library, *worker_image;
+    char life[4]; /* three letters that tell this life's ids and folders from others' */
+    struct journal *journal;
+    struct claims *claims;
+    HANDLE process_job;
+    struct lane lanes[LANE_COUNT];
+    struct worker *workers;
+    struct zombie *zombies;
+    struct job *jobs; /* newest first, ended ones included */
+    struct remains *remains, *settled; /* settled: their documents are still to be removed */
+    uint64_t next_number, next_turn;
+    struct job *turn_holder;
+    unsigned delivering; /* listener callbacks that run or are about to */
+    bool draining, closing;
+    HANDLE watchdog, watchdog_wake;
+    unsigned threads; /* of workers */
+    /* The sweep at start. */
+    unsigned sweeping; /* its parts that have not ended */
+    unsigned swept_folders, swept_layers, swept_stay;
+};
+
+/* ---- job.c; all locked but job_release ---------------------------------------------------------------------- */
+
+struct job *job_new(struct jobs *jobs, const char *kind, enum lane_id lane, const char *object); /* one reference: the list's */
+void job_hold(struct job *job);
+void job_drop(struct job *job);
+struct job *job_find(struct jobs *jobs, const char *id);
+void job_note(struct job *job, const char *format, ...) ERROR_PRINTF(2, 3); /* into its history */
+/* How it ended, as far as whoever asked is concerned. Takes the error (NULL: done). */
+void job_end(struct job *job, enum job_state state, struct error *error);
+/* Forgets what is over and no longer of interest. Not while the list is walked. */
+void job_forget_old(struct jobs *jobs);
+/* Who the claims of an export belong to. */
+void job_holder(const struct job *job, char holder[64]);
+/* The export's layer and its parents; from its beginning on the claims go with its remains. */
+struct error *job_claim(struct job *job) ERROR_MUST_CHECK;
+
+void job_tell_progress(struct job *job);
+void job_tell_data(struct job *job, uint8_t *data, size_t size); /* takes the data */
+void job_tell_result(struct job *job);
+void job_tell_cleanup(struct job *job, const char *outcome, const struct export_deviation *left, size_t count);
+void job_tell_failed(struct job *job); /* job->error */
+void job_tell_closed(struct job *job);
+void job_data_taken(struct job *job);
+
+/* ---- pool.c ------------------------------------------------------------------------------------------------- */
+
+/* Locked. Into the lane's queue; a worker is woken or started. */
+void pool_submit(struct job *job);
+void pool_submit_first(struct job *job);
+/* Locked. A message for the worker's thread to send; takes it. */
+void worker_post(struct worker *worker, json_t *message);
+/* Locked. */
+void worker_kill(struct worker *worker);
+void worker_abandon(struct worker *worker);
+void pool_start_kept(struct jobs *jobs); /* locked: fills the lanes up to what they keep */
+
+/* ---- supervise.c: on the worker's thread, unlocked ------------------------------------------------------------ */
+
+/* The message that begins the job, its remains journalled before. On an error the job has failed already. */
+struct error *supervise_begin(struct worker *worker, struct job *job, json_t **ret_message) ERROR_MUST_CHECK;
+/* One message or piece of data of a job; takes the frame's data. *ret_ended: the job is through and the worker free. */
+struct error *supervise_frame(struct worker *worker, struct job *job, struct wire_frame *frame, bool *ret_ended)
+    ERROR_MUST_CHECK;
+/* The worker is no more (or abandoned) while it had the job. `how`: "ended by itself with code …". */
+void supervise_lost(struct worker *worker, struct job *job, uint32_t code, bool abandoned);
+/* A job that could not even be begun. Takes the error. */
+void supervise_fail(struct job *job, struct error *error);
+/* Locked. What the job left is taken down ("done"), or for the janitor ("quarantined"); `released`: the layer is free. */
+void supervise_remains_done(struct job *job, const char *outcome, bool released, const struct export_deviation *left,
+                            size_t count);
+/* Locked. Says now that the job failed, though its remains may not be taken down yet. */
+void supervise_answer(struct job *job);
+/* The call that a phase is about, for errors: "ActivateLayer". */
+const char *supervise_operation(const struct job *job);
+
+/* Locked. PrepareLayer's turn. */
+void turn_pass(struct jobs *jobs, struct job *job);
+
+/* ---- watchdog.c ---------------------------------------------------------------------------------------------- */
+
+struct error *watchdog_start(struct jobs *jobs) ERROR_MUST_CHECK;
+void watchdog_kick(struct jobs *jobs); /* deadlines may have moved nearer */
+void watchdog_stop(struct jobs *jobs);
+
+/* ---- remains.c ------------------------------------------------------------------------------------------------ */
+
+struct error *remains_open(struct jobs *jobs, const char *state_dir) ERROR_MUST_CHECK; /* reads the journal */
+struct remains *remains_new(struct jobs *jobs, const char *kind, struct job *job, const char *layer, const char *holder); /* locked */
+void remains_unclaim(struct jobs *jobs, struct remains *remains); /* locked: the layer is free again */
+/* Locked. Nothing is left: its claims end; it is off the list and not to be touched any more. */
+void remains_settle(struct jobs *jobs, struct remains *remains);
+/* Unlocked: writes the document. */
+struct error *remains_sync(struct jobs *jobs, struct remains *remains) ERROR_MUST_CHECK;
+void remains_flush(struct jobs *jobs); /* unlocked: removes the documents of what is settled */
+bool remains_is_empty(const struct remains *remains);
+void remains_free(struct remains *remains);
+
+/* ---- janitor.c ------------------------------------------------------------------------------------------------ */
+
+/* Locked, when the worker that made the remains is out of the way. `reason` is for the event that says why the folder is
+ * quarantined; NULL: it is not, a fresh worker just takes it down. */
+void janitor_take(struct jobs *jobs, struct remains *remains, const char *reason);
+/* Unlocked, on the cleaner's worker's thread: what came of it. `lost` (NULL: the job ended properly) says how its worker
+ * ended. */
+void janitor_done(struct job *cleaner, const char *lost);
+/* Locked. Starts what is due; returns when the next is. */
+uint64_t janitor_tick(struct jobs *jobs, uint64_t now_ms);
+void janitor_sweep(struct jobs *jobs);           /* locked, at open */
+void janitor_swept(struct job *sweep);           /* unlocked: the sweep of unknown folders ended */
+struct zombie *janitor_add_zombie(struct jobs *jobs, struct process *process, const char *object); /* locked; takes it */
+void janitor_close(struct jobs *jobs);           /* unlocked, at the end */
+
+/* ---- mounts.c ------------------------------------------------------------------------------------------------- */
+
+void mounts_done(struct job *job, const char *lost); /* unlocked, on the worker's thread */
+void mounts_answer(struct job *job, struct error *error); /* locked: the caller's time is up; takes the error */
+
+#endif
