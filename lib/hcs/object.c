@@ -111,6 +111,7 @@ struct error *call_make(struct compute_call *call, const struct guard_wait *wait
     if (call->object != NULL && call->object->closed)
         return error_make(ERROR_KIND_FAILED_PRECONDITION, call->base.name, call->base.object, "it has been closed");
     struct error *error = guard_run(call->compute->guard, &call->base, wait);
+    call->settled = error == NULL;
     if (error == NULL && call->error != NULL) {
         error = call->error;
         call->error = NULL;
@@ -144,7 +145,14 @@ struct error *call_document(const struct compute_call *call, char **ret_json)
 
 void call_free(struct compute_call *call)
 {
+    /* The call thread may hold the record a moment longer; the share in the object, which closes it when it is the last,
+     * is the caller's to give up. */
+    struct object *object = call->settled ? call->object : NULL;
+    if (call->settled)
+        call->object = NULL;
     guard_release(&call->base);
+    if (object != NULL)
+        error_free(release_object(object, false, NULL));
 }
 
 void call_discard_handle(struct compute_call *call, bool process)

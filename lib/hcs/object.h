@@ -56,6 +56,7 @@ struct compute_call {
     struct compute *compute; /* share */
     struct object *object;   /* share, or NULL */
     struct watch *watch;     /* share: of the object that is being made, or NULL */
+    bool settled;            /* it returned in time */
     wchar_t *id;
     wchar_t *text; /* options, query, document */
     uint32_t pid;

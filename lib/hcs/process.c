@@ -304,15 +304,20 @@ static void run_properties(struct compute_call *call)
         call->compute->library->HcsGetProcessProperties(call->object->raw, &call->document, &call->result_text);
 }
 
+/* A 32-bit number that may be absent: HCS leaves zeros out. */
+static bool is_number(const json_t *json, json_int_t least)
+{
+    return json == NULL || (json_is_integer(json) && json_integer_value(json) >= least && json_integer_value(json) <= UINT32_MAX);
+}
+
 static struct error *parse_properties(const char *json, const char *object, struct hcs_process_properties *ret_properties)
 {
     json_t *root = json_loads(json, JSON_REJECT_DUPLICATES, NULL);
     json_t *pid = json_object_get(root, "ProcessId"), *exited = json_object_get(root, "Exited");
     json_t *code = json_object_get(root, "ExitCode"), *wait = json_object_get(root, "LastWaitResult");
     struct error *error = NULL;
-    /* Absent members are zero: HCS leaves zeros out. */
-    if (!json_is_object(root) || (pid != NULL && !json_is_integer(pid)) || (exited != NULL && !json_is_boolean(exited)) ||
-        (code != NULL && !json_is_integer(code)) || (wait != NULL && !json_is_integer(wait))) {
+    if (!json_is_object(root) || !is_number(pid, 0) || (exited != NULL && !json_is_boolean(exited)) ||
+        !is_number(code, INT32_MIN) || !is_number(wait, INT32_MIN)) {
         error = error_make(ERROR_KIND_INTERNAL, "HcsGetProcessProperties", object, "HCS answered with a document that is none of its own");
     } else {
         struct hcs_process_properties properties = {
