@@ -20,6 +20,7 @@
 
 struct container;
 struct journal;
+struct storage;
 
 /* The texts of a process, shared by it and every view of it; one block. */
 struct task_texts {
@@ -144,6 +145,7 @@ struct tasks {
     _Atomic unsigned references; /* its owner, and each container: HCS may still call back for one when the owner is gone */
     struct compute *compute;
     struct guard *guard;
+    struct storage *storage; /* for the ids of layers */
     char *owner;
     uint32_t call_ms, answer_ms, drain_ms, stall_ms;
     bool terminate_survivors;

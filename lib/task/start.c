@@ -32,6 +32,26 @@ static struct error *killed_meanwhile(struct container *container)
     return error_make(ERROR_KIND_ABORTED, "start", container->init.texts->id, "it was killed while it was being started");
 }
 
+static struct error *document_again(struct process *process)
+{
+    const struct task_texts *texts = process->texts;
+    const struct task_create create = {
+        .id = texts->id,
+        .bundle = texts->bundle,
+        /* Its pipes went down with the daemon that had dialled them. */
+        .stdin_path = "",
+        .stdout_path = "",
+        .stderr_path = "",
+        .terminal = process->terminal,
+    };
+    struct bundle *bundle = NULL;
+    struct error *error = bundle_load(texts->bundle, &bundle);
+    if (!error)
+        error = bundle_process_document(bundle, &create, &process->document);
+    bundle_free(bundle);
+    return error;
+}
+
 /* Makes the process, gives its pipes to the relay, and says so. Once this has succeeded the exit will be told. */
 static struct error *process_launch(struct process *process, const char *topic)
 {
@@ -41,8 +61,8 @@ static struct error *process_launch(struct process *process, const char *topic)
     struct hcs_pipes pipes = {0};
     struct error *error = NULL;
 
-    if (!process->document)
-        error = bundle_process_document(container->tasks, process->texts, &process->document);
+    if (!process->document) /* it was taken up again before its start */
+        error = document_again(process);
     container_step_phase(container, "HcsCreateProcess");
     if (!error)
         error = hcs_process_create(container->system, process->document, &wait, &handle, &pipes);

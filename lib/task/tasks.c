@@ -1,6 +1,9 @@
 /* The registry, and what is asked of it without waiting for anything. */
+#include "hcs/storage.h" /* before all else: windows.h */
+
 #include "task/tasks.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include <jansson.h>
@@ -43,6 +46,8 @@ struct error *tasks_open(const struct tasks_options *options, struct tasks **ret
     char *folder = path_join(options->state_dir, "tasks");
     error = journal_open(folder, "task", RECORD_VERSION, &tasks->journal);
     free(folder);
+    if (!error)
+        error = storage_new(options->library, options->guard, NULL, &tasks->storage);
     if (!error)
         error = tasks_recover(tasks);
     if (error)
@@ -150,6 +155,7 @@ void tasks_unref(struct tasks *tasks)
     operations_free(tasks->requests);
     operations_free(tasks->endings);
     journal_free(tasks->journal);
+    storage_free(tasks->storage);
     free(tasks->owner);
     free(tasks);
 }
@@ -254,7 +260,7 @@ void tasks_operations(struct tasks *tasks, struct task_operation_view **ret_view
         bool climbing = ladder->rung != RUNG_NONE && !container->system_exited;
         if (container->stepping && container->step_kind) {
             struct task_operation_view *view = &views[count++];
-            strncpy(view->kind, container->step_kind, sizeof view->kind - 1);
+            snprintf(view->kind, sizeof view->kind, "%s", container->step_kind);
             view->object = str_copy(container->init.texts->id);
             view->phase = container->step_phase ? container->step_phase : "";
             view->age_seconds = (double)(now - container->step_since_ms) / 1000;
@@ -262,7 +268,7 @@ void tasks_operations(struct tasks *tasks, struct task_operation_view **ret_view
         }
         if (climbing) {
             struct task_operation_view *view = &views[count++];
-            strcpy(view->kind, "kill");
+            snprintf(view->kind, sizeof view->kind, "%s", "kill");
             view->object = str_copy(container->init.texts->id);
             view->phase = container->stuck ? "stuck" : "wait for exit";
             view->age_seconds = (double)(now - ladder->begun_ms) / 1000;

@@ -52,8 +52,9 @@ struct task_create {
 };
 
 struct tasks_options {
-    struct compute *compute;         /* hcs/compute.h; both must outlive the tasks */
+    struct hcs_library *library;     /* hcs/library.h; this and the next two must outlive the tasks */
     struct guard *guard;             /* hcs/guard.h: the one that `compute` uses */
+    struct compute *compute;         /* hcs/compute.h */
     const char *owner;               /* "hcsd" */
     unsigned call_seconds;           /* hcs.call_seconds */
     unsigned kill_answer_seconds;    /* kill.answer_seconds */
