@@ -195,6 +195,7 @@ static struct error *make_files(const struct target *layer, const wchar_t *const
     HANDLE staged = NULL;
     struct error *error = target_make(layer, L"Files", 5, &files);
 
+    count = layer_path_count_parents(parents, count);
     for (size_t i = 0; i < count && error == NULL; i++) {
         wchar_t *path = layer_path_join(parents[i], L"Files");
         HANDLE parent = NULL;
@@ -211,6 +212,18 @@ static struct error *make_files(const struct target *layer, const wchar_t *const
     return error;
 }
 
+static struct error *make_mark(const struct target *layer) {
+    HANDLE file = NULL;
+    struct error *error = target_create(layer, LAYER_MERGED_MARK, wcslen(LAYER_MERGED_MARK), &file);
+
+    if (file != NULL) CloseHandle(file);
+    if (error != NULL && (error->code == ERROR_ALREADY_EXISTS || error->code == ERROR_FILE_EXISTS)) {
+        error_free(error);
+        error = NULL;
+    }
+    return error;
+}
+
 struct error *import_layer(const wchar_t *layer, const wchar_t *const *parents, size_t count, const wchar_t *folder,
                            struct work_fault *fault) {
     struct tree_folder list = {0};
@@ -220,6 +233,7 @@ struct error *import_layer(const wchar_t *layer, const wchar_t *const *parents, 
 
     if (error == NULL) error = tree_open(NULL, folder, 0, TREE_FOLDER, TREE_LIST, SHARE_ALL, &source);
     if (error == NULL) error = make_files(&target, parents, count, source, fault);
+    if (error == NULL) error = make_mark(&target);
     if (error == NULL) error = tree_list(source, &list);
     for (size_t i = 0; i < list.count && error == NULL; i++) {
         const struct tree_entry *entry = &list.entries[i];

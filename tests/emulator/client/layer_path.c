@@ -45,3 +45,13 @@ bool layer_path_is_empty(const wchar_t *path) {
     FindClose(find);
     return empty;
 }
+
+size_t layer_path_count_parents(const wchar_t *const *parents, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        wchar_t *mark = layer_path_join(parents[i], LAYER_MERGED_MARK);
+        bool merged = GetFileAttributesW(mark) != INVALID_FILE_ATTRIBUTES;
+        free(mark);
+        if (merged) return i + 1;
+    }
+    return count;
+}

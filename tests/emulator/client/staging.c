@@ -323,7 +323,10 @@ static struct error *stage_difference(struct staging *staging, HANDLE files, con
 struct error *staging_export(const wchar_t *layer, const wchar_t *const *parents, size_t count, const wchar_t *folder,
                              struct work_fault *fault) {
     struct link_table links = {0};
-    struct staging staging = {.parents = count, .fault = fault, .links = &links, .path = str_copy("")};
+    struct staging staging = {.parents = layer_path_count_parents(parents, count),
+                              .fault = fault,
+                              .links = &links,
+                              .path = str_copy("")};
     wchar_t *files_path = layer_path_join(layer, L"Files");
     wchar_t *transport_path = layer_path_join(layer, L"transport");
     HANDLE files = NULL;

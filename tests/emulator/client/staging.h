@@ -3,7 +3,8 @@
  *
  * `Files` of each layer is its merged view. A name's counterpart is the one in the nearest parent that has it; changed
  * is a file or folder whose type, size, time of writing or attributes differ (a folder's size does not count). What the
- * layer lacks and a parent has is a tombstone, the topmost only. A layer without `Files` has no changes.
+ * layer lacks and a parent has is a tombstone, the topmost only. A layer without `Files` has no changes. Which parents
+ * count: layer_path_count_parents.
  *
  * A folder `transport` in the layer is staged as it is, before the rest; what it brings is not staged twice. A layer
  * that has no `Files` beside it gets nothing but it. */
