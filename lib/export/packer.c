@@ -58,7 +58,7 @@ struct packer {
 
     /* The caller's. */
     struct chunk *current;
-    /* The writer's, until it ended. */
+    /* The writer's, until it ended; without compression `plain` is the hashing thread's. */
     struct sha256 plain, packed;
     uint64_t plain_size, packed_size;
 };
@@ -71,14 +71,19 @@ static void packer_fail(struct packer *packer, struct error *error)
     lock_drop(packer->lock);
 }
 
-/* One compressor's state: libdeflate's and zstd's are not shared. */
+/* One thread's state: libdeflate's and zstd's are not shared. Without compression there is one thread, which hashes, so
+ * that this and writing take turns on two processors. */
 struct compressor {
     struct libdeflate_compressor *deflate;
     ZSTD_CCtx *zstd;
 };
 
-static struct error *compress_chunk(const struct packer *packer, const struct compressor *with, struct chunk *chunk)
+static struct error *compress_chunk(struct packer *packer, const struct compressor *with, struct chunk *chunk)
 {
+    if (!chunk->packed) {
+        sha256_add(&packer->plain, chunk->data, chunk->size);
+        return NULL;
+    }
     if (with->deflate) {
         chunk->packed_size =
             libdeflate_gzip_compress(with->deflate, chunk->data, chunk->size, chunk->packed, packer->packed_capacity);
@@ -100,9 +105,9 @@ static void compressor_run(void *context)
     struct error *error = NULL;
     if (packer->compression == EXPORT_GZIP)
         with.deflate = libdeflate_alloc_compressor(packer->level);
-    else
+    else if (packer->compression == EXPORT_ZSTD)
         with.zstd = ZSTD_createCCtx();
-    if (!with.deflate && !with.zstd)
+    if (!with.deflate && !with.zstd && packer->compression != EXPORT_NONE)
         error = error_make(ERROR_KIND_RESOURCE_EXHAUSTED, "compress", NULL, "there is no memory for a compressor");
     else if (with.zstd)
         ZSTD_CCtx_setParameter(with.zstd, ZSTD_c_compressionLevel, packer->level);
@@ -133,9 +138,10 @@ static struct error *write_chunk(struct packer *packer, const struct chunk *chun
 {
     const uint8_t *out = chunk->packed ? chunk->packed : chunk->data;
     size_t out_size = chunk->packed ? chunk->packed_size : chunk->size;
-    sha256_add(&packer->plain, chunk->data, chunk->size);
-    if (chunk->packed)
+    if (chunk->packed) {
+        sha256_add(&packer->plain, chunk->data, chunk->size);
         sha256_add(&packer->packed, out, out_size);
+    }
     packer->plain_size += chunk->size;
     struct error *error = packer->output->write(packer->output->context, out, out_size);
     if (error)
@@ -149,12 +155,11 @@ static struct error *write_chunk(struct packer *packer, const struct chunk *chun
 static void writer_run(void *context)
 {
     struct packer *packer = context;
-    enum chunk_state ready = packer->method->level_max ? CHUNK_DONE : CHUNK_FILLED;
     struct error *error = NULL;
     lock_take(packer->lock);
     for (;;) {
         struct chunk *chunk = &packer->chunks[packer->written % packer->chunk_count];
-        while (!packer->error && !(packer->written < packer->filled && chunk->state == ready) &&
+        while (!packer->error && !(packer->written < packer->filled && chunk->state == CHUNK_DONE) &&
                !(packer->ending && packer->written == packer->filled))
             condition_wait(packer->changed, packer->lock, WAIT_MS);
         if (packer->error || packer->written == packer->filled)
@@ -217,8 +222,8 @@ struct error *packer_open(enum export_compression compression, int level, const 
     else if (compression == EXPORT_ZSTD)
         packer->packed_capacity = ZSTD_compressBound(method->chunk_size);
     else
-        threads = 0;
-    packer->chunk_count = threads ? threads + threads / 2 + 2 : 8;
+        threads = 1;
+    packer->chunk_count = packer->packed_capacity ? threads + threads / 2 + 2 : 8;
     if (packer->chunk_count > CHUNKS_MAX)
         packer->chunk_count = CHUNKS_MAX;
     for (size_t i = 0; i < packer->chunk_count; i++) {

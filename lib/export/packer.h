@@ -2,8 +2,8 @@
  * processors, computes both digests and hands the output on, in order, while the caller makes the next bytes.
  *
  * Bytes are cut into chunks of a fixed size; each chunk becomes a gzip member or a zstd frame of its own, so the output
- * depends on the input alone and not on the number of threads. Without compression a chunk is hashed and written by one
- * thread. Memory: at most 2 MiB without compression, else some 4 MiB a processor and zstd's own state.
+ * depends on the input alone and not on the number of threads. Without compression one thread hashes
+ * and one writes. Memory: at most 2 MiB without compression, else some 4 MiB a processor and zstd's own state.
  *
  * Pure (threads aside). One thread at a time calls; the output's `write` is called from another. */
 #ifndef HCSD_EXPORT_PACKER_H
