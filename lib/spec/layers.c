@@ -1,0 +1,58 @@
+#include <jansson.h>
+
+#include "base/path.h"
+#include "spec/document.h"
+
+static struct error *bad(const char *format, ...) ERROR_PRINTF(1, 2);
+static struct error *bad(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    char *message = str_format_args(format, arguments);
+    va_end(arguments);
+    struct error *error = error_make(ERROR_KIND_INVALID_ARGUMENT, "read spec", NULL, "%s", message);
+    free(message);
+    return error;
+}
+
+static struct error *check_folder(const char *what, size_t index, const char *path)
+{
+    if (!path_is_absolute(path))
+        return bad("%s[%zu] must be an absolute path, not \"%s\"", what, index, path);
+    char *name = path_last_part(path);
+    struct error *error = name[0] == 0 ? bad("%s[%zu] must be a folder, not the root \"%s\"", what, index, path) : NULL;
+    free(name);
+    return error;
+}
+
+struct error *spec_layers(const struct spec *spec, const struct spec_rootfs *rootfs, struct spec_layers *ret_layers)
+{
+    const struct spec_windows *windows = spec->windows;
+    size_t count = windows == NULL ? 0 : windows->layer_folder_count;
+    size_t least = spec->linux_object ? 1 : 2;
+    struct spec_layers layers;
+    struct error *error = NULL;
+    if (windows == NULL)
+        return bad("windows must be there: it holds what the container is made of");
+    if (rootfs != NULL) {
+        if (count != 0)
+            return bad("windows.layerFolders must be left out when a rootfs mount is given");
+        if (rootfs->parent_count + 1 < least)
+            return bad("the rootfs mount must have at least one parent layer");
+        layers = (struct spec_layers){rootfs->source, rootfs->parents, rootfs->parent_count};
+        error = check_folder("rootfs", 0, rootfs->source);
+    } else {
+        if (count < least)
+            return bad("windows.layerFolders must have at least %zu folders (%s), not %zu", least,
+                       least == 1 ? "a scratch" : "a base and a scratch", count);
+        layers = (struct spec_layers){windows->layer_folders[count - 1], (const char *const *)windows->layer_folders, count - 1};
+        error = check_folder("windows.layerFolders", count - 1, layers.scratch);
+    }
+    if (error == NULL && layers.parent_count >= SPEC_LAYERS_MAX)
+        error = bad("a container may have at most %u layers", SPEC_LAYERS_MAX);
+    for (size_t i = 0; i < layers.parent_count && error == NULL; i++)
+        error = check_folder(rootfs != NULL ? "parentLayerPaths" : "windows.layerFolders", i, layers.parents[i]);
+    if (error == NULL)
+        *ret_layers = layers;
+    return error;
+}
