@@ -72,9 +72,9 @@ static void start_cleaner(struct jobs *jobs, struct remains *remains)
     }
     struct job *job = job_new(jobs, destroy ? "destroy" : "clean", LANE_CLEAN,
                               remains->staging != NULL ? remains->staging : remains->layer);
-    job->order = json_pack("{s:s, s:b, s:s, s:s}", "layer", remains->activated ? remains->layer : "", "prepared",
-                           remains->activated, "folder", remains->staging != NULL ? remains->staging : "", "file",
-                           remains->output != NULL ? remains->output : "");
+    job->order = json_pack("{s:s, s:s, s:s, s:I}", "layer", remains->activated ? remains->layer : "", "folder", 
+                           remains->staging != NULL ? remains->staging : "", "output",
+                           remains->output != NULL ? remains->output : "", "pid", (json_int_t)remains->worker_pid);
     job->client = str_copy("hcsd");
     job->remains = remains;
     remains->cleaner = job;

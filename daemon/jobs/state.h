@@ -67,7 +67,7 @@ struct remains {
     bool mounted;   /* and that is as it should be */
     bool claimed;   /* the claims are held */
     char *staging;  /* NULL: none */
-    char *output;   /* the unfinished file beside the output; NULL: none */
+    char *output;   /* beside which an unfinished file may be; NULL: none */
     bool quarantined;
     bool release_told; /* LAYER_RELEASE_FAILED was sent */
     int64_t since_ns;

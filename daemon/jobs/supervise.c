@@ -133,11 +133,13 @@ static struct error *begin_export(struct job *job, struct worker *worker)
         remains->parents[remains->parent_count++] = str_copy(request->parents[i]);
     if (request->parent_count > 0)
         remains->staging = path_join(jobs->staging_dir, remains->id);
+    if (request->output[0] != '\0')
+        remains->output = str_copy(request->output);
     remains->worker_pid = worker->process.pid;
     remains->worker_created = worker->process.created;
     ReleaseSRWLockExclusive(&jobs->lock);
     /* Nothing that would outlive the worker is made for a base layer that is streamed. */
-    return remains->staging == NULL ? NULL : remains_sync(jobs, remains);
+    return remains_is_empty(remains) ? NULL : remains_sync(jobs, remains);
 }
 
 static struct error *begin_call(struct job *job, struct worker *worker)
@@ -291,22 +293,6 @@ static void on_release(struct job *job, const json_t *message)
     ReleaseSRWLockExclusive(&job->jobs->lock);
 }
 
-/* The file beside the output that a dead worker would leave. */
-static void on_output(struct job *job, const json_t *message)
-{
-    struct jobs *jobs = job->jobs;
-    if (job->remains == NULL)
-        return;
-    AcquireSRWLockExclusive(&jobs->lock);
-    free(job->remains->output);
-    job->remains->output = str_copy(message_text(message, "path"));
-    ReleaseSRWLockExclusive(&jobs->lock);
-    struct error *error = remains_sync(jobs, job->remains);
-    if (error != NULL)
-        log_debug("job %s: its unfinished output could not be journalled: %s", job->id, error->message);
-    error_free(error);
-}
-
 static void on_complete(struct job *job, const json_t *message)
 {
     struct jobs *jobs = job->jobs;
@@ -430,7 +416,7 @@ struct error *supervise_frame(struct worker *worker, struct job *job, struct wir
         const char *type;
         void (*handle)(struct job *job, const json_t *message);
     } handlers[] = {{"phase", on_phase},   {"progress", on_progress}, {"request", on_request}, {"release", on_release},
-                    {"output", on_output}, {"complete", on_complete}, {"failed", on_failed}};
+                    {"complete", on_complete}, {"failed", on_failed}};
     json_t *message = NULL;
     (void)worker;
     if (frame->type == WIRE_DATA) {

@@ -32,7 +32,7 @@ static struct error *before_step(void *context, enum storage_step step)
     case STORAGE_UNPREPARE:
         work_phase(work, "unprepare");
         break;
-    case STORAGE_DEACTIVATE:
+    case STORAGE_DEACTIVATE: /* of what could not be prepared */
         work_phase(work, "deactivate");
         break;
     }
@@ -92,10 +92,40 @@ json_t *work_mount(struct work *work)
     return end;
 }
 
+/* Nothing is attached (any more): that is what releasing is for. A host that was booted meanwhile has nothing attached. */
+static bool is_detached(const struct error *error)
+{
+    static const uint32_t codes[] = {ERROR_NOT_READY, ERROR_DEVICE_NOT_CONNECTED, ERROR_FILE_NOT_FOUND, ERROR_PATH_NOT_FOUND,
+                                     ERROR_NOT_FOUND};
+    uint32_t code = error == NULL ? 0 : error_as_hresult(error);
+    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++)
+        if (code == (uint32_t)HRESULT_FROM_WIN32(codes[i]))
+            return true;
+    return error == NULL;
+}
+
+/* Both steps are tried; Deactivate's word counts: with the disk its filter is gone, whatever Unprepare said. */
+static struct error *release_layer(struct work *work, const char *layer)
+{
+    struct storage *storage = work->worker->storage;
+    atomic_store(&work->calling, true);
+    work_phase(work, "unprepare");
+    struct error *unprepare = storage_unprepare(storage, layer);
+    work_phase(work, "deactivate");
+    struct error *deactivate = storage_deactivate(storage, layer);
+    atomic_store(&work->calling, false);
+    if (is_detached(deactivate)) {
+        error_free(unprepare);
+        error_free(deactivate);
+        return NULL;
+    }
+    error_keep_first(&unprepare, deactivate);
+    return unprepare;
+}
+
 json_t *work_unmount(struct work *work)
 {
-    struct storage_hooks hooks = {before_step, after_step, work};
-    struct error *error = storage_detach(work->worker->storage, message_text(work->order, "layer"), &hooks);
+    struct error *error = release_layer(work, message_text(work->order, "layer"));
     json_t *end = json_pack("{s:o}", "release_error", message_pack_error(error));
     error_free(error);
     return end;
@@ -131,26 +161,11 @@ struct error *work_remove(struct work *work, const char *folder, json_t *left, u
     return NULL;
 }
 
-/* A layer that a dead worker left activated. Whether Prepare had happened is not always known, so its undoing may fail;
- * Deactivate's word counts. A layer whose folder is gone holds nothing. */
-static struct error *release_layer(struct work *work)
+/* A layer that a dead worker may have left activated; whether it came to that is not always known. */
+static struct error *release_left_layer(struct work *work)
 {
-    struct storage *storage = work->worker->storage;
     const char *layer = message_text(work->order, "layer");
-    bool prepared = json_is_true(json_object_get(work->order, "prepared"));
-    if (layer[0] == '\0' || !is_there(layer))
-        return NULL;
-    struct error *unprepare = NULL, *deactivate;
-    atomic_store(&work->calling, true);
-    if (prepared) {
-        work_phase(work, "unprepare");
-        unprepare = storage_unprepare(storage, layer);
-    }
-    work_phase(work, "deactivate");
-    deactivate = storage_deactivate(storage, layer);
-    atomic_store(&work->calling, false);
-    error_free(unprepare);
-    return deactivate;
+    return layer[0] == '\0' || !is_there(layer) ? NULL : release_layer(work, layer);
 }
 
 /* Only a plain folder: what a reparse point leads to is not ours. */
@@ -167,13 +182,29 @@ static struct error *check_plain_folder(const char *folder)
     return error;
 }
 
-static struct error *remove_file(const char *path)
+/* What lib/export/file_output.c leaves when its process is killed at the wrong moment: NAME.partial-PID-N. */
+static struct error *remove_partial(const char *output, uint64_t pid)
 {
+    char *folder = path_folder(output), *pattern = str_format("%s.partial-%llu-*", output, (unsigned long long)pid);
     wchar_t *wide = NULL;
-    struct error *error = win_path(path, &wide);
-    if (error == NULL && !DeleteFileW(wide) && GetLastError() != ERROR_FILE_NOT_FOUND && GetLastError() != ERROR_PATH_NOT_FOUND)
-        error = error_win32(GetLastError(), "remove unfinished output", path, NULL);
+    WIN32_FIND_DATAW found;
+    struct error *error = win_wide(pattern, &wide);
+    HANDLE find = error == NULL ? FindFirstFileW(wide, &found) : INVALID_HANDLE_VALUE;
+    for (BOOL more = find != INVALID_HANDLE_VALUE; more; more = FindNextFileW(find, &found)) {
+        char *name = win_text(found.cFileName), *path = path_join(folder, name);
+        wchar_t *file = NULL;
+        error_keep_first(&error, win_path(path, &file));
+        if (file != NULL && !DeleteFileW(file) && GetLastError() != ERROR_FILE_NOT_FOUND)
+            error_keep_first(&error, error_win32(GetLastError(), "remove unfinished output", path, NULL));
+        free(file);
+        free(path);
+        free(name);
+    }
+    if (find != INVALID_HANDLE_VALUE)
+        FindClose(find);
     free(wide);
+    free(pattern);
+    free(folder);
     return error;
 }
 
@@ -189,14 +220,14 @@ static json_t *end_of_cleaning(struct error *release_error, struct error *remove
 
 json_t *work_clean(struct work *work)
 {
-    const char *folder = message_text(work->order, "folder"), *file = message_text(work->order, "file");
+    const char *folder = message_text(work->order, "folder"), *output = message_text(work->order, "output");
     json_t *left = json_array();
     uint64_t left_total = 0;
     struct error *remove_error = NULL;
-    struct error *release_error = release_layer(work);
+    struct error *release_error = release_left_layer(work);
     work_phase(work, "cleanup");
-    if (file[0] != '\0')
-        error_keep_first(&remove_error, remove_file(file));
+    if (output[0] != '\0')
+        error_keep_first(&remove_error, remove_partial(output, message_number(work->order, "pid")));
     if (folder[0] != '\0' && is_there(folder))
         error_keep_first(&remove_error, work_remove(work, folder, left, &left_total));
     return end_of_cleaning(release_error, remove_error, left, left_total, "removed");
@@ -256,7 +287,7 @@ json_t *work_destroy(struct work *work)
     json_t *left = json_array();
     uint64_t left_total = 0;
     struct error *remove_error = NULL;
-    struct error *release_error = release_layer(work);
+    struct error *release_error = release_left_layer(work);
     for (size_t i = 0; i < 2 && folder[0] != '\0'; i++)
         if (is_there(names[i]))
             error_keep_first(&remove_error, destroy_folder(work, names[i], left, &left_total, &how));
