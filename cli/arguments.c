@@ -156,12 +156,20 @@ static struct error *read_option(struct arguments *arguments, const struct comma
     return add_value(arguments, option, equals != NULL ? equals + 1 : next);
 }
 
-static bool takes_value(const char *text, const struct command *const *commands, size_t count)
+/* An option of any command, for words before the command is known. */
+static const struct option *find_anywhere(const char *text, const struct command *const *commands, size_t count)
 {
-    const struct option *option = find_option(global_options, global_option_count, text, strlen(text));
+    size_t size = strcspn(text, "=");
+    const struct option *option = find_option(global_options, global_option_count, text, size);
     for (size_t i = 0; i < count && option == NULL; i++)
-        option = find_option(commands[i]->options, COMMAND_OPTIONS_MAX, text, strlen(text));
-    return option != NULL && option->type != OPTION_FLAG;
+        option = find_option(commands[i]->options, COMMAND_OPTIONS_MAX, text, size);
+    return option;
+}
+
+static bool takes_next(const char *text, const struct command *const *commands, size_t count)
+{
+    const struct option *option = find_anywhere(text, commands, count);
+    return option != NULL && option->type != OPTION_FLAG && strchr(text, '=') == NULL;
 }
 
 /* The noun and the verb: the first words that are neither options nor values of options. */
@@ -171,7 +179,7 @@ static size_t find_words(const struct command *const *commands, size_t command_c
     size_t found = 0;
     for (int i = 0; i < count && found < 2 && strcmp(texts[i], "--") != 0; i++) {
         if (texts[i][0] == '-' && texts[i][1] != 0) {
-            i += takes_value(texts[i], commands, command_count) ? 1 : 0;
+            i += takes_next(texts[i], commands, command_count) ? 1 : 0;
         } else {
             places[found] = i;
             words[found++] = texts[i];
@@ -186,11 +194,11 @@ struct error *arguments_read(struct arguments *arguments, const struct command *
     const char *words[2] = {0};
     int places[2] = {-1, -1};
     size_t used = 0, found = find_words(commands, command_count, count, texts, words, places);
-    struct error *first = NULL;
+    struct error *first = NULL, *no_command = NULL;
     *arguments = (struct arguments){0};
     for (int i = 0; i < count && strcmp(texts[i], "--") != 0; i++)
         arguments->help = arguments->help || strcmp(texts[i], "--help") == 0 || strcmp(texts[i], "-h") == 0;
-    error_keep_first(&first, find_command(arguments, commands, command_count, words, found, &used));
+    no_command = find_command(arguments, commands, command_count, words, found, &used);
 
     bool only_operands = false;
     for (int i = 0; i < count; i++) {
@@ -200,8 +208,15 @@ struct error *arguments_read(struct arguments *arguments, const struct command *
         if (!only_operands && strcmp(texts[i], "--") == 0) {
             only_operands = true;
         } else if (!only_operands && texts[i][0] == '-' && texts[i][1] != 0) {
-            error_keep_first(&first, read_option(arguments, arguments->command, texts[i],
-                                                 i + 1 < count ? texts[i + 1] : NULL, &next));
+            struct error *error = read_option(arguments, arguments->command, texts[i],
+                                              i + 1 < count ? texts[i + 1] : NULL, &next);
+            /* Without a command only what no command knows is wrong; it may be why the command was not found. */
+            if (error != NULL && no_command != NULL && find_anywhere(texts[i], commands, command_count) != NULL) {
+                next = takes_next(texts[i], commands, command_count);
+                error_free(error);
+                error = NULL;
+            }
+            error_keep_first(&first, error);
             i += next ? 1 : 0;
         } else if (arguments->operand_count < OPERANDS_MAX) {
             arguments->operands[arguments->operand_count++] = texts[i];
@@ -209,6 +224,7 @@ struct error *arguments_read(struct arguments *arguments, const struct command *
             error_keep_first(&first, refuse(texts[i], "too many arguments"));
         }
     }
+    error_keep_first(&first, no_command);
     if (arguments->help && arguments->command != NULL) {
         error_free(first);
         return NULL;

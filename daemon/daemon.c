@@ -2,72 +2,65 @@
 
 #include <windows.h>
 
+#include <archive.h>
+#include <grpc/grpc.h>
+#include <jansson.h>
+#include <libdeflate.h>
+#include <zlib.h>
+#include <zstd.h>
+
 #include "base/clock.h"
 #include "base/event.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/path.h"
 #include "base/win.h"
-#include "daemon/config.h"
+#include "daemon/config_file.h"
 #include "daemon/folder.h"
+#include "daemon/jobs/jobs.h"
+#include "daemon/rpc/grpc_server.h"
+#include "daemon/rpc/health_service.h"
+#include "daemon/rpc/reflection_service.h"
+#include "daemon/services/services.h"
+#include "hcs/compute.h"
 #include "hcsd_version.h"
+#include "task/tasks.h"
 
-#define CONFIG_SIZE_MAX (1u << 20)
+#include "hcsd_descriptor_set.h"
+
+#define HCS_LOOK_MS 10000 /* while HCS cannot be used: how often it is looked for */
+#define DRAIN_LOOK_MS 50
+#define PROGRESS_MS 1000
+#define CLOSE_MS_MIN 500
+
+/* The services of the pipe, in this order: what the last two tell of are the ones before them. */
+enum { TASK, TASKS, LAYERS, JOBS, DIAGNOSTICS, HEALTH, REFLECTION, SERVICE_COUNT };
 
 struct daemon {
     struct daemon_options options;
     char *config_file;
     struct config *config; /* in use since the start */
     struct config *latest; /* as read last; differs from the above where a key waits for the next start */
+    HANDLE lock;           /* on the state folder */
+    struct hcs_library *library;
+    struct guard *guard;
+    struct compute *compute;
+    struct jobs *jobs;
+    struct tasks *tasks;
+    const struct rpc_service *services[SERVICE_COUNT];
+    struct health_service *health;
+    struct reflection_service *reflection;
+    struct rpc_server *server;
+    PTP_TIMER hcs_timer; /* armed while HCS cannot be used */
+    bool hcs_told;       /* that it cannot be used; the start's thread, then the timer's */
 };
 
 /* ---- configuration ---- */
 
-struct error *daemon_config_path(char **ret_path)
-{
-    char *data = NULL;
-    struct error *error = folder_program_data(&data);
-    if (error == NULL)
-        *ret_path = path_join(data, "hcsd\\config.json");
-    free(data);
-    return error;
-}
-
-struct error *daemon_read_config(const char *file, bool optional, struct config_list *ret_problems, struct config **ret_config)
-{
-    struct buffer text = {0};
-    struct config_list problems = {0};
-    char *data = NULL;
-    struct config *config = NULL;
-    struct error *error = folder_program_data(&data);
-    if (error != NULL)
-        return error;
-    error = file_read(file, CONFIG_SIZE_MAX, &text);
-    if (error != NULL && error->kind == ERROR_KIND_NOT_FOUND && optional) {
-        error_free(error);
-        error = NULL;
-        config = config_defaults(data);
-    } else if (error == NULL) {
-        config = config_parse((const char *)text.data, text.size, data, &problems);
-        if (config == NULL)
-            error = config_error(file, &problems);
-    }
-    if (error == NULL)
-        *ret_config = config;
-    if (ret_problems != NULL)
-        *ret_problems = problems;
-    else
-        config_list_free(&problems);
-    buffer_free(&text);
-    free(data);
-    return error;
-}
-
 void daemon_reload(struct daemon *daemon)
 {
     struct config *config = NULL;
-    struct error *error =
-        daemon_read_config(daemon->config_file, daemon->options.config_file == NULL, NULL, &config);
+    struct error *error = config_file_read(daemon->config_file, daemon->options.config_file == NULL, NULL, &config);
     if (error != NULL) {
         char *text = error_text(error);
         event_emit(EVENT_CONFIG_REJECTED, text);
@@ -89,73 +82,392 @@ void daemon_reload(struct daemon *daemon)
     daemon->latest = config;
 }
 
-/* ---- opening and closing ---- */
+/* ---- folders ---- */
 
-/* The folder above the defaults holds the configuration that SYSTEM obeys, so nobody else may put a file there. */
-static struct error *secure_folders(const struct daemon *daemon)
+/* One hcsd at a time works with a state folder: two would take each other's staging folders for leftovers. */
+static struct error *lock_state(struct daemon *daemon)
 {
-    char *data = NULL, *base = NULL;
+    char *path = path_join(daemon->config->state_dir, "hcsd.lock");
+    wchar_t *wide = NULL;
+    struct error *error = win_path(path, &wide);
+    if (error == NULL) {
+        daemon->lock = CreateFileW(wide, GENERIC_WRITE, 0, NULL, OPEN_ALWAYS,
+                                   FILE_ATTRIBUTE_NORMAL | FILE_FLAG_DELETE_ON_CLOSE, NULL);
+        if (daemon->lock == INVALID_HANDLE_VALUE)
+            error = error_set_kind(error_win32(GetLastError(), "lock the state folder", path,
+                                               "another hcsd works with this folder"),
+                                   ERROR_KIND_FAILED_PRECONDITION);
+    }
+    free(wide);
+    free(path);
+    return error;
+}
+
+static struct error *open_folders(struct daemon *daemon)
+{
+    const struct config *config = daemon->config;
+    char *data = NULL, *base = NULL, *jobs = path_join(config->state_dir, "jobs");
+    char *tasks = path_join(config->state_dir, "tasks"), *log = path_join(config->state_dir, "log");
     struct error *error = folder_program_data(&data);
     if (error == NULL) {
+        /* It holds the configuration that SYSTEM obeys, so nobody else may put a file there. */
         base = path_join(data, "hcsd");
         error = folder_secure(base, FOLDER_OTHERS_READ);
     }
     if (error == NULL)
-        error = folder_secure(daemon->config->state_dir, FOLDER_PRIVATE);
+        error = folder_secure(config->state_dir, FOLDER_PRIVATE);
     if (error == NULL)
-        error = folder_secure(daemon->config->staging_dir, FOLDER_PRIVATE);
+        error = folder_secure(config->staging_dir, FOLDER_PRIVATE);
+    if (error == NULL)
+        error = lock_state(daemon);
+    if (error == NULL)
+        error = file_ensure_folder(jobs);
+    if (error == NULL)
+        error = file_ensure_folder(tasks);
+    if (error == NULL)
+        error = log_add_file(daemon->options.log, log);
+    free(log);
+    free(tasks);
+    free(jobs);
     free(base);
     free(data);
     return error;
 }
 
-static bool close_all(struct daemon *daemon)
+/* ---- the Host Compute Service ---- */
+
+static const char *library_path(const struct daemon *daemon)
 {
+    return daemon->config->hcs_library == NULL ? "vmcompute.dll of System32" : daemon->config->hcs_library;
+}
+
+/* Serving or not, by whether HCS can be used; as long as it cannot it is looked for again. */
+static void look_for_hcs(struct daemon *daemon)
+{
+    struct error *error = hcs_library_require(daemon->library, HCS_EXPORT_HcsEnumerateComputeSystems);
+    health_service_set(daemon->health, NULL, error == NULL);
+    if (error == NULL)
+        return;
+    if (!daemon->hcs_told) {
+        char *text = error_text(error);
+        event_emit(EVENT_HCS_UNAVAILABLE, text, library_path(daemon));
+        free(text);
+        daemon->hcs_told = true;
+    }
+    error_free(error);
+    ULARGE_INTEGER due = {.QuadPart = (ULONGLONG)(-(LONGLONG)HCS_LOOK_MS * 10000)};
+    FILETIME time = {.dwLowDateTime = due.LowPart, .dwHighDateTime = due.HighPart};
+    SetThreadpoolTimer(daemon->hcs_timer, &time, 0, 1000);
+}
+
+static void CALLBACK hcs_timer_due(PTP_CALLBACK_INSTANCE instance, void *context, PTP_TIMER timer)
+{
+    (void)instance;
+    (void)timer;
+    look_for_hcs(context);
+}
+
+/* hcsd ends itself then, so what is lost with the threads comes back with the next process. */
+static void calls_exhausted(void *context, uint32_t lost)
+{
+    struct daemon *daemon = context;
+    (void)lost;
+    if (daemon->health != NULL)
+        health_service_set(daemon->health, NULL, false);
+    daemon->options.exhausted(daemon->options.context);
+}
+
+static struct error *open_hcs(struct daemon *daemon)
+{
+    struct guard_options guard = {
+        .call_ms = daemon->config->hcs_call_seconds * 1000,
+        .max_lost_calls = daemon->config->hcs_max_lost_calls,
+        .exhausted = calls_exhausted,
+        .context = daemon,
+    };
+    struct error *error = hcs_library_new(daemon->config->hcs_library, &daemon->library);
+    if (error == NULL)
+        error = guard_new(&guard, &daemon->guard);
+    if (error == NULL)
+        error = compute_new(daemon->library, daemon->guard, NULL, NULL, &daemon->compute);
+    return error;
+}
+
+/* ---- jobs and tasks ---- */
+
+static struct error *mount_layers(void *context, const char *holder, const char *scratch, const char *const *parents,
+                                  size_t parent_count, char **ret_volume)
+{
+    struct daemon *daemon = context;
+    return jobs_mount_layer(daemon->jobs, holder, scratch, parents, parent_count, ret_volume);
+}
+
+static struct error *release_layers(void *context, const char *holder, const char *scratch)
+{
+    struct daemon *daemon = context;
+    return jobs_release_layer(daemon->jobs, holder, scratch);
+}
+
+static void task_event(void *context, const char *topic, const struct task_view *view)
+{
+    (void)context;
+    log_debug("%s %s/%s %s", topic, view->containerd_namespace, view->id, view->exec_id);
+}
+
+static struct error *open_jobs(struct daemon *daemon)
+{
+    const struct config *config = daemon->config;
+    char *state = path_join(config->state_dir, "jobs");
+    struct jobs_options options = {
+        .workers = config->export_workers,
+        .queue = config->export_queue,
+        .stall_seconds = config->watchdog_stall_seconds,
+        .destroy_seconds = config->watchdog_destroy_seconds,
+        .staging_dir = config->staging_dir,
+        .state_dir = state,
+        .hcs_library = config->hcs_library,
+        .call_seconds = config->hcs_call_seconds,
+    };
+    struct error *error = jobs_open(&options, &daemon->jobs);
+    free(state);
+    return error;
+}
+
+static struct error *open_tasks(struct daemon *daemon)
+{
+    const struct config *config = daemon->config;
+    char *state = path_join(config->state_dir, "tasks");
+    struct tasks_options options = {
+        .compute = daemon->compute,
+        .guard = daemon->guard,
+        .owner = "hcsd",
+        .call_seconds = config->hcs_call_seconds,
+        .kill_answer_seconds = config->kill_answer_seconds,
+        .drain_seconds = config->stdio_drain_seconds,
+        .stall_seconds = config->watchdog_stall_seconds,
+        .state_dir = state,
+        .terminate_survivors = config->restart_terminate_survivors,
+        .mount_layers = mount_layers,
+        .release_layers = release_layers,
+        .event = task_event,
+        .context = daemon,
+    };
+    struct error *error = tasks_open(&options, &daemon->tasks);
+    free(state);
+    return error;
+}
+
+/* What containers of an earlier life hold stays mounted; all else is the janitor's. */
+static void keep_mounts(struct daemon *daemon)
+{
+    struct task_view *views = NULL;
+    size_t count = 0;
+    task_list(daemon->tasks, NULL, &views, &count);
+    char **holders = mem_new_array(count + 1, char *);
+    for (size_t i = 0; i < count; i++)
+        holders[i] = str_format("container %s", views[i].id);
+    jobs_keep_mounts(daemon->jobs, (const char *const *)holders, count);
+    for (size_t i = 0; i < count; i++)
+        free(holders[i]);
+    free(holders);
+    task_views_free(views, count);
+}
+
+/* ---- services ---- */
+
+static uint64_t connections(void *context)
+{
+    struct daemon *daemon = context;
+    struct rpc_server_counters counters = {0};
+    if (daemon->server != NULL)
+        rpc_server_count(daemon->server, &counters);
+    return counters.connections;
+}
+
+static struct error *open_services(struct daemon *daemon)
+{
+    const struct diagnostics_library libraries[] = {
+        {"grpc", grpc_version_string()},       {"protobuf-c", protobuf_c_version()},
+        {"libarchive", archive_version_string()}, {"jansson", jansson_version_str()},
+        {"zlib", zlibVersion()},               {"zstd", ZSTD_versionString()},
+        {"libdeflate", LIBDEFLATE_VERSION_STRING},
+    };
+    struct diagnostics_options diagnostics = {
+        .tasks = daemon->tasks,
+        .jobs = daemon->jobs,
+        .guard = daemon->guard,
+        .version = HCSD_VERSION,
+        .hcs_library = library_path(daemon),
+        .libraries = libraries,
+        .library_count = sizeof libraries / sizeof libraries[0],
+        .connections = connections,
+        .context = daemon,
+    };
+    daemon->services[TASK] = task_service_open(daemon->tasks);
+    daemon->services[TASKS] = tasks_service_open(daemon->tasks);
+    daemon->services[LAYERS] = layers_service_open(daemon->jobs);
+    daemon->services[JOBS] = jobs_service_open(daemon->jobs);
+    daemon->services[DIAGNOSTICS] = diagnostics_service_open(&diagnostics);
+    daemon->health = health_service_open(daemon->services, HEALTH);
+    daemon->services[HEALTH] = health_service_table(daemon->health);
+    struct error *error = reflection_service_open(daemon->services, REFLECTION, hcsd_descriptor_set,
+                                                  hcsd_descriptor_set_size, &daemon->reflection);
+    if (error == NULL)
+        daemon->services[REFLECTION] = reflection_service_table(daemon->reflection);
+    return error;
+}
+
+static struct error *open_server(struct daemon *daemon)
+{
+    struct rpc_server_options options = {
+        .pipe = daemon->config->pipe,
+        .pipe_access = (const char *const *)daemon->config->pipe_access.items,
+        .pipe_access_count = daemon->config->pipe_access.count,
+        .services = daemon->services,
+        .service_count = SERVICE_COUNT,
+    };
+    daemon->hcs_timer = CreateThreadpoolTimer(hcs_timer_due, daemon, NULL);
+    if (daemon->hcs_timer == NULL)
+        return error_win32(GetLastError(), "CreateThreadpoolTimer", "hcsd", NULL);
+    return rpc_server_open(&options, &daemon->server);
+}
+
+/* ---- closing ---- */
+
+static unsigned left_until(uint64_t end)
+{
+    uint64_t now = clock_ms();
+    uint64_t left = end > now ? end - now : 0;
+    return left < CLOSE_MS_MIN ? CLOSE_MS_MIN : (unsigned)left;
+}
+
+/* Takes what daemon_start has made as far as it came. How many calls and threads are left that would not end. */
+static unsigned close_all(struct daemon *daemon, uint64_t end)
+{
+    if (daemon->hcs_timer != NULL) {
+        SetThreadpoolTimer(daemon->hcs_timer, NULL, 0, 0);
+        WaitForThreadpoolTimerCallbacks(daemon->hcs_timer, TRUE);
+        CloseThreadpoolTimer(daemon->hcs_timer);
+    }
+    /* Calls that only wait (Wait, Events) are never over by themselves. */
+    unsigned patience = left_until(end) / 4;
+    unsigned left = rpc_server_close(daemon->server, patience < CLOSE_MS_MIN ? CLOSE_MS_MIN : patience);
+    if (daemon->tasks != NULL)
+        tasks_close(daemon->tasks, left_until(end));
+    if (daemon->jobs != NULL)
+        jobs_close(daemon->jobs, left_until(end));
+    if (daemon->guard != NULL) {
+        left += guard_count(daemon->guard).running;
+        if (left == 0)
+            compute_free(daemon->compute);
+        if (!guard_close(daemon->guard, left == 0 ? left_until(end) : 0) && left == 0)
+            left = 1;
+    }
+    /* What calls that are left may still touch stays in memory. */
+    if (left != 0)
+        return left;
+    hcs_library_free(daemon->library);
+    reflection_service_close(daemon->reflection);
+    health_service_close(daemon->health);
+    for (int i = TASK; i < HEALTH; i++)
+        service_close(daemon->services[i]);
+    win_close(daemon->lock);
     config_free(daemon->latest);
     config_free(daemon->config);
     free(daemon->config_file);
     free(daemon);
-    return true;
+    return 0;
 }
 
-struct error *daemon_start(const struct daemon_options *options, const struct daemon_progress *progress,
-                           struct daemon **ret_daemon)
+static unsigned in_flight(struct daemon *daemon)
 {
-    struct daemon *daemon = mem_new(struct daemon);
-    struct error *error = NULL;
-    daemon->options = *options;
-    daemon->config_file = str_copy(options->config_file);
-    if (daemon->config_file == NULL)
-        error = daemon_config_path(&daemon->config_file);
-    if (error == NULL)
-        error = daemon_read_config(daemon->config_file, options->config_file == NULL, NULL, &daemon->config);
-    if (error == NULL)
-        error = daemon_read_config(daemon->config_file, options->config_file == NULL, NULL, &daemon->latest);
-    if (error == NULL)
-        error = secure_folders(daemon);
-    progress->step(progress->context);
-    if (error == NULL) {
-        char *folder = path_join(daemon->config->state_dir, "log");
-        error = log_add_file(options->log, folder);
-        free(folder);
+    return tasks_in_flight(daemon->tasks) + jobs_in_flight(daemon->jobs);
+}
+
+static unsigned count_running(struct daemon *daemon)
+{
+    struct task_view *views = NULL;
+    size_t count = 0;
+    unsigned running = 0;
+    task_list(daemon->tasks, NULL, &views, &count);
+    for (size_t i = 0; i < count; i++)
+        running += views[i].status == TASK_RUNNING || views[i].status == TASK_PAUSED || views[i].status == TASK_PAUSING;
+    task_views_free(views, count);
+    return running;
+}
+
+static void drain(struct daemon *daemon, uint64_t end, const struct daemon_progress *progress)
+{
+    /* The last quarter of the time is for cancelling and closing. */
+    uint64_t begin = clock_ms(), told = begin, enough = end - (end - begin) / 4;
+    char *operations = str_format("%u", in_flight(daemon)), *seconds = str_format("%llu", (end - begin + 999) / 1000);
+    event_emit(EVENT_SERVICE_DRAINING, operations, seconds);
+    free(seconds);
+    free(operations);
+    health_service_set(daemon->health, NULL, false);
+    rpc_server_drain(daemon->server);
+    jobs_drain(daemon->jobs);
+    tasks_drain(daemon->tasks);
+    /* Nobody tells when the last one has ended: looked at in short turns, within the bound. */
+    for (uint64_t now = begin; in_flight(daemon) != 0 && now < enough; now = clock_ms()) {
+        pause_system.wait(pause_system.context, DRAIN_LOOK_MS);
+        if (now - told >= PROGRESS_MS) {
+            progress->step(progress->context);
+            told = now;
+        }
     }
-    if (error != NULL) {
-        close_all(daemon);
-        return error;
-    }
-    event_emit(EVENT_SERVICE_STARTED, HCSD_VERSION, daemon->config->pipe, daemon->config->state_dir);
-    *ret_daemon = daemon;
-    return NULL;
 }
 
 bool daemon_stop(struct daemon *daemon, unsigned milliseconds, const struct daemon_progress *progress)
 {
-    uint64_t begin = clock_ms();
-    (void)milliseconds;
+    uint64_t begin = clock_ms(), end = begin + milliseconds;
+    drain(daemon, end, progress);
     progress->step(progress->context);
-    bool clean = close_all(daemon);
-    char *seconds = str_format("%.1f", (double)(clock_ms() - begin) / 1000);
-    event_emit(EVENT_SERVICE_STOPPED, seconds, "0");
+    char *running = str_format("%u", count_running(daemon));
+    unsigned left = close_all(daemon, end);
+    char *seconds = str_format("%.1f", (double)(clock_ms() - begin) / 1000), *count = str_format("%u", left);
+    if (left == 0)
+        event_emit(EVENT_SERVICE_STOPPED, seconds, running);
+    else
+        event_emit(EVENT_SERVICE_STOP_FORCED, seconds, count);
+    free(count);
     free(seconds);
-    return clean;
+    free(running);
+    return left == 0;
+}
+
+/* ---- opening ---- */
+
+struct error *daemon_start(const struct daemon_options *options, const struct daemon_progress *progress,
+                           struct daemon **ret_daemon)
+{
+    struct error *(*const steps[])(struct daemon *) = {
+        open_folders, open_hcs, open_jobs, open_tasks, open_services, open_server,
+    };
+    struct daemon *daemon = mem_new(struct daemon);
+    struct error *error = NULL;
+    bool optional = options->config_file == NULL;
+    daemon->options = *options;
+    if (optional)
+        error = config_file_path(&daemon->config_file);
+    else
+        daemon->config_file = str_copy(options->config_file);
+    if (error == NULL)
+        error = config_file_read(daemon->config_file, optional, NULL, &daemon->config);
+    if (error == NULL)
+        error = config_file_read(daemon->config_file, optional, NULL, &daemon->latest);
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0] && error == NULL; i++) {
+        progress->step(progress->context);
+        error = steps[i](daemon);
+    }
+    if (error != NULL) {
+        close_all(daemon, clock_ms());
+        return error;
+    }
+    keep_mounts(daemon);
+    rpc_server_start(daemon->server);
+    look_for_hcs(daemon);
+    event_emit(EVENT_SERVICE_STARTED, HCSD_VERSION, daemon->config->pipe, daemon->config->state_dir);
+    *ret_daemon = daemon;
+    return NULL;
 }

@@ -25,16 +25,6 @@ struct daemon_options {
     void *context;
 };
 
-/* The absolute path of the default configuration file. The caller frees it. */
-struct error *daemon_config_path(char **ret_path) ERROR_MUST_CHECK;
-
-/* Reads and checks a configuration file; INVALID_ARGUMENT with all that is wrong with it. `problems` (may be NULL) gets the
- * lines one by one. `optional`: an absent file gives the defaults. */
-struct config;
-struct config_list;
-struct error *daemon_read_config(const char *file, bool optional, struct config_list *ret_problems,
-                                 struct config **ret_config) ERROR_MUST_CHECK;
-
 /* Returns when the pipe answers. What an older Windows lacks is told by events; HCS that cannot be used is no failure, calls
  * that need it are (health is then NOT_SERVING). */
 struct error *daemon_start(const struct daemon_options *options, const struct daemon_progress *progress,

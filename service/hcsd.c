@@ -7,8 +7,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/win.h"
-#include "daemon/config.h"
-#include "daemon/daemon.h"
+#include "daemon/config_file.h"
 #include "daemon/log/console.h"
 #include "daemon/worker/worker.h"
 #include "hcsd_version.h"
@@ -49,7 +48,7 @@ static int check_config(const char *file)
 {
     struct config_list problems = {0};
     struct config *config = NULL;
-    struct error *error = daemon_read_config(file, false, &problems, &config);
+    struct error *error = config_file_read(file, false, &problems, &config);
     for (size_t i = 0; i < problems.count; i++)
         print(STD_ERROR_HANDLE, "hcsd: %s: %s\n", file, problems.items[i]);
     if (error != NULL && problems.count != 0) {
