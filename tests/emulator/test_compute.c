@@ -16,7 +16,8 @@
 #include "tester/vmcompute.h"
 #include "tester/watch.h"
 
-static void layouts(void **state) {
+static void layouts(void **state)
+{
     (void)state;
     assert_int_equal(sizeof(driver_info), 16);
     assert_int_equal(offsetof(layer_descriptor, flags), 16);
@@ -26,7 +27,8 @@ static void layouts(void **state) {
     assert_int_equal(sizeof(process_information), 32);
 }
 
-static void states_are_checked(void **state) {
+static void states_are_checked(void **state)
+{
     HANDLE container = NULL;
     HANDLE other = NULL;
     PWSTR result = NULL;
@@ -47,15 +49,16 @@ static void states_are_checked(void **state) {
     CoTaskMemFree(result);
     result = NULL;
     expect_hr(0x80070003, vm.HcsCreateComputeSystem(
-                              L"x", L"{\"SystemType\":\"Container\",\"Name\":\"x\",\"Layers\":[{\"ID\":\"18955d65-d45a-557b-"
-                                    L"bf1c-49d6dfefc526\",\"Path\":\"C:\\\\no\\\\layer\"}]}",
+                              L"x",
+                              L"{\"SystemType\":\"Container\",\"Name\":\"x\",\"Layers\":[{\"ID\":\"18955d65-d45a-557b-"
+                              L"bf1c-49d6dfefc526\",\"Path\":\"C:\\\\no\\\\layer\"}]}",
                               NULL, &container, &result));
     assert_non_null(wcsstr(result, L"Layers[0].Path"));
     CoTaskMemFree(result);
     result = NULL;
     container = container_run(L"states");
-    expect_hr(0xC037010F, vm.HcsCreateComputeSystem(L"states", L"{\"SystemType\":\"Container\",\"Name\":\"states\"}", NULL,
-                                                    &other, NULL));
+    expect_hr(0xC037010F, vm.HcsCreateComputeSystem(L"states", L"{\"SystemType\":\"Container\",\"Name\":\"states\"}",
+                                                    NULL, &other, NULL));
     expect_hr(0xC0370105, vm.HcsStartComputeSystem(container, L"", NULL));
     expect_hr(0xC0370105, vm.HcsResumeComputeSystem(container, L"", NULL));
     expect_hr(0xC037010D, vm.HcsModifyComputeSystem(container, L"{}", NULL));
@@ -83,7 +86,8 @@ static void states_are_checked(void **state) {
     expect_hr(0x80070006, vm.HcsCloseComputeSystem(other));
 }
 
-static void pause_resume_and_save(void **state) {
+static void pause_resume_and_save(void **state)
+{
     HANDLE container = container_run(L"pausing");
     HANDLE registration = NULL;
     struct watch watch = {0};
@@ -104,7 +108,8 @@ static void pause_resume_and_save(void **state) {
     container_end(container);
 }
 
-static void real_process(void **state) {
+static void real_process(void **state)
+{
     HANDLE container = container_run(L"real");
     process_information information;
     struct watch watch = {0};
@@ -128,8 +133,8 @@ static void real_process(void **state) {
     expect_hr(S_OK, vm.HcsCloseProcess(process));
 
     process = process_run(container, L"cmd /c ping -n 600 127.0.0.1", 1, &information);
-    expect_hr(S_OK, vm.HcsGetComputeSystemProperties(container, L"{\"PropertyTypes\":[\"ProcessList\"]}", &properties,
-                                                     NULL));
+    expect_hr(S_OK,
+              vm.HcsGetComputeSystemProperties(container, L"{\"PropertyTypes\":[\"ProcessList\"]}", &properties, NULL));
     assert_non_null(wcsstr(properties, L"cmd.exe"));
     CoTaskMemFree(properties);
     CloseHandle(information.in);
@@ -138,7 +143,8 @@ static void real_process(void **state) {
     expect_hr(S_OK, vm.HcsCloseProcess(process));
 }
 
-static void kill_through_second_handle(void **state) {
+static void kill_through_second_handle(void **state)
+{
     HANDLE container = container_run(L"killed");
     HANDLE second = NULL, opened = NULL;
     process_information information;
@@ -158,7 +164,8 @@ static void kill_through_second_handle(void **state) {
     watch_wait(&late_watch, PROCESS_EXITED, 1);
     expect_hr(0x8037011F, vm.HcsTerminateProcess(process, NULL));
     assert_int_equal(process_code(process), 1067);
-    for (int i = 0; i < 3; i++) expect_hr(S_OK, vm.HcsUnregisterProcessCallback(registrations[i]));
+    for (int i = 0; i < 3; i++)
+        expect_hr(S_OK, vm.HcsUnregisterProcessCallback(registrations[i]));
     expect_hr(0x80070006, vm.HcsUnregisterProcessCallback(registrations[0]));
     assert_int_equal(watch_count(&first_watch, PROCESS_EXITED), 1);
     expect_hr(S_OK, vm.HcsCloseProcess(opened));
@@ -168,7 +175,8 @@ static void kill_through_second_handle(void **state) {
     container_end(container);
 }
 
-static void exit_code_is_lost(void **state) {
+static void exit_code_is_lost(void **state)
+{
     HANDLE container = container_run(L"lost");
     process_information information;
     HANDLE process = process_run(container, L"emu:echo", 3, &information);
@@ -181,15 +189,19 @@ static void exit_code_is_lost(void **state) {
     CloseHandle(information.out);
     for (int tries = 0; tries < 300; tries++) {
         HRESULT code = vm.HcsOpenProcess(container, information.pid, &process, NULL);
-        if (code == (HRESULT)0x80070490) break;
-        if (code == S_OK) vm.HcsCloseProcess(process);
-        if (tries == 299) fail_msg("the process can still be opened: 0x%08lx", (unsigned long)code);
-        Sleep(10);
+        if (code == (HRESULT)0x80070490)
+            break;
+        if (code == S_OK)
+            vm.HcsCloseProcess(process);
+        if (tries == 299)
+            fail_msg("the process can still be opened: 0x%08lx", (unsigned long)code);
+        look_again();
     }
     container_end(container);
 }
 
-static void echo_and_pattern(void **state) {
+static void echo_and_pattern(void **state)
+{
     static const char line[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-\n";
     HANDLE container = container_run(L"pipes");
     process_information information, again;
@@ -214,7 +226,8 @@ static void echo_and_pattern(void **state) {
     process = process_run(container, L"emu:write 300001", 2, &information);
     assert_int_equal(pipe_read(information.out, data, 300000), 300000);
     for (unsigned i = 0; i < 300000; i++)
-        if (data[i] != line[i % 64]) fail_msg("byte %u: expected %d, found %d", i, line[i % 64], data[i]);
+        if (data[i] != line[i % 64])
+            fail_msg("byte %u: expected %d, found %d", i, line[i % 64], data[i]);
     CloseHandle(information.out);
     expect_hr(S_OK, vm.HcsCloseProcess(process));
 
@@ -233,7 +246,8 @@ static void echo_and_pattern(void **state) {
     container_end(container);
 }
 
-static void shutdown_ends_processes(void **state) {
+static void shutdown_ends_processes(void **state)
+{
     HANDLE container = container_run(L"shut");
     HANDLE process = process_run(container, L"emu:sleep 3600", 0, NULL);
     HANDLE registration;
@@ -250,13 +264,16 @@ static void shutdown_ends_processes(void **state) {
     expect_hr(S_OK, vm.HcsCloseComputeSystem(container));
 }
 
-static DWORD WINAPI unregister_run(void *registration) {
+static DWORD WINAPI unregister_run(void *registration)
+{
     return (DWORD)vm.HcsUnregisterComputeSystemCallback(registration);
 }
 
-static void unregister_waits(void **state) {
+static void unregister_waits(void **state)
+{
     HANDLE container = container_run(L"unregister");
-    struct watch watch = {.entered = CreateEventW(NULL, TRUE, FALSE, NULL), .leave = CreateEventW(NULL, TRUE, FALSE, NULL)};
+    struct watch watch = {.entered = CreateEventW(NULL, TRUE, FALSE, NULL),
+                          .leave = CreateEventW(NULL, TRUE, FALSE, NULL)};
     HANDLE registration, thread;
 
     (void)state;
@@ -276,19 +293,22 @@ static void unregister_waits(void **state) {
 }
 
 /* Starts this program as another client, waits until it is ready, and kills it. */
-static void other_client(const wchar_t *what) {
+static void other_client(const wchar_t *what)
+{
     STARTUPINFOW startup = {.cb = sizeof startup};
     PROCESS_INFORMATION information;
     wchar_t program[MAX_PATH], command[1024];
     HANDLE ready = CreateEventW(NULL, TRUE, FALSE, L"hcsemu-test-ready");
     HANDLE job = CreateJobObjectW(NULL, NULL);
-    JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits = {.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE};
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits = {.BasicLimitInformation.LimitFlags =
+                                                       JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE};
 
     ResetEvent(ready);
     SetInformationJobObject(job, JobObjectExtendedLimitInformation, &limits, sizeof limits);
     GetModuleFileNameW(NULL, program, MAX_PATH);
     swprintf(command, 1024, L"\"%ls\" --child \"%ls\" %ls", program, test_folder(), what);
-    assert_true(CreateProcessW(program, command, NULL, NULL, FALSE, CREATE_SUSPENDED, NULL, NULL, &startup, &information));
+    assert_true(
+        CreateProcessW(program, command, NULL, NULL, FALSE, CREATE_SUSPENDED, NULL, NULL, &startup, &information));
     AssignProcessToJobObject(job, information.hProcess);
     ResumeThread(information.hThread);
     assert_int_equal(WaitForSingleObject(ready, WAIT_MS), WAIT_OBJECT_0);
@@ -299,7 +319,8 @@ static void other_client(const wchar_t *what) {
     CloseHandle(ready);
 }
 
-static int child(const wchar_t *folder, const wchar_t *what) {
+static int child(const wchar_t *folder, const wchar_t *what)
+{
     HANDLE ready = OpenEventW(EVENT_MODIFY_STATE, FALSE, L"hcsemu-test-ready");
     HANDLE container = NULL;
 
@@ -318,11 +339,12 @@ static int child(const wchar_t *folder, const wchar_t *what) {
                                                      NULL, &container, NULL));
     }
     SetEvent(ready);
-    Sleep(INFINITE);
+    WaitForSingleObject(GetCurrentProcess(), INFINITE); /* until it is killed */
     return 0;
 }
 
-static void containers_survive_their_creator(void **state) {
+static void containers_survive_their_creator(void **state)
+{
     HANDLE container = NULL;
     HANDLE process = NULL;
     char *books;
@@ -345,8 +367,10 @@ static void containers_survive_their_creator(void **state) {
         books = books_read();
         const char *writer = strstr(books, "emu:write");
         free(books);
-        if (writer == NULL) break;
-        if (tries == 299) fail_msg("the writer goes on without a reader");
+        if (writer == NULL)
+            break;
+        if (tries == 299)
+            fail_msg("the writer goes on without a reader");
     }
     container_end(container);
 }
@@ -354,7 +378,8 @@ static void containers_survive_their_creator(void **state) {
 #define CLIENTS 6
 
 /* Clients that all find no broker start one among them. */
-static void clients_share_one_broker(void **state) {
+static void clients_share_one_broker(void **state)
+{
     STARTUPINFOW startup = {.cb = sizeof startup};
     PROCESS_INFORMATION information[CLIENTS];
     HANDLE container;
@@ -382,21 +407,26 @@ static void clients_share_one_broker(void **state) {
     }
 }
 
-static void last_handle_ends_container(void **state) {
+static void last_handle_ends_container(void **state)
+{
     HANDLE container = NULL;
 
     (void)state;
     other_client(L"mortal");
     for (int tries = 0;; tries++) {
         HRESULT code = vm.HcsOpenComputeSystem(L"mortal", &container, NULL);
-        if (code == (HRESULT)0xC037010E) break;
-        if (code == S_OK) vm.HcsCloseComputeSystem(container);
-        if (tries == 300) fail_msg("expected 0xC037010E, found 0x%08lx", (unsigned long)code);
-        Sleep(10);
+        if (code == (HRESULT)0xC037010E)
+            break;
+        if (code == S_OK)
+            vm.HcsCloseComputeSystem(container);
+        if (tries == 300)
+            fail_msg("expected 0xC037010E, found 0x%08lx", (unsigned long)code);
+        look_again();
     }
 }
 
-static void broker_ends(void **state) {
+static void broker_ends(void **state)
+{
     HANDLE container = container_run(L"orphan");
     HANDLE registration;
     struct watch watch = {0};
@@ -412,7 +442,8 @@ static void broker_ends(void **state) {
     container_end(container);
 }
 
-static void breaks_by_itself(void **state) {
+static void breaks_by_itself(void **state)
+{
     HANDLE container = container_run(L"broken");
     HANDLE registration;
     struct watch watch = {0};
@@ -427,7 +458,8 @@ static void breaks_by_itself(void **state) {
 
 #define MANY 200
 
-static void many_containers(void **state) {
+static void many_containers(void **state)
+{
     static HANDLE containers[MANY], processes[MANY];
     static process_information information[MANY];
     wchar_t id[32];
@@ -438,7 +470,8 @@ static void many_containers(void **state) {
         swprintf(id, 32, L"many-%d", i);
         containers[i] = container_run(id);
         processes[i] = process_run(containers[i], L"emu:echo", 3, &information[i]);
-        for (int k = 0; k < i; k++) assert_int_not_equal(information[k].pid, information[i].pid);
+        for (int k = 0; k < i; k++)
+            assert_int_not_equal(information[k].pid, information[i].pid);
     }
     for (int i = 0; i < MANY; i++) {
         assert_true(pipe_write(information[i].in, "ping", 4));
@@ -455,13 +488,15 @@ static void many_containers(void **state) {
     free(books);
 }
 
-static int setup(void **state) {
+static int setup(void **state)
+{
     (void)state;
     vmcompute_load(NULL);
     return 0;
 }
 
-static int teardown(void **state) {
+static int teardown(void **state)
+{
     (void)state;
     vmcompute_end();
     return 0;
@@ -469,7 +504,8 @@ static int teardown(void **state) {
 
 int wmain(int argc, wchar_t **argv);
 
-int wmain(int argc, wchar_t **argv) {
+int wmain(int argc, wchar_t **argv)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(layouts),
         cmocka_unit_test(states_are_checked),
@@ -488,6 +524,7 @@ int wmain(int argc, wchar_t **argv) {
         cmocka_unit_test(many_containers),
     };
 
-    if (argc == 4 && wcscmp(argv[1], L"--child") == 0) return child(argv[2], argv[3]);
+    if (argc == 4 && wcscmp(argv[1], L"--child") == 0)
+        return child(argv[2], argv[3]);
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -20,7 +20,8 @@ static HANDLE container;
 static HANDLE registration;
 static struct watch watch;
 
-static int begin(void **state) {
+static int begin(void **state)
+{
     (void)state;
     faults_set(NULL);
     watch = (struct watch){0};
@@ -30,15 +31,18 @@ static int begin(void **state) {
     return 0;
 }
 
-static int end(void **state) {
+static int end(void **state)
+{
     (void)state;
     faults_set(NULL);
-    if (registration != NULL) vm.HcsUnregisterComputeSystemCallback(registration);
+    if (registration != NULL)
+        vm.HcsUnregisterComputeSystemCallback(registration);
     container_end(container);
     return 0;
 }
 
-static void fail_with_count(void **state) {
+static void fail_with_count(void **state)
+{
     PWSTR result = NULL;
 
     (void)state;
@@ -53,18 +57,22 @@ static void fail_with_count(void **state) {
     faults_set(NULL);
 }
 
-static void fail_without_count(void **state) {
+static void fail_without_count(void **state)
+{
     (void)state;
     faults_set("[{\"call\":\"HcsPauseComputeSystem\",\"action\":\"fail\"}]");
-    for (int i = 0; i < 3; i++) expect_hr(E_FAIL, vm.HcsPauseComputeSystem(container, L"", NULL));
+    for (int i = 0; i < 3; i++)
+        expect_hr(E_FAIL, vm.HcsPauseComputeSystem(container, L"", NULL));
 }
 
-static DWORD WINAPI pause_run(void *context) {
+static DWORD WINAPI pause_run(void *context)
+{
     (void)context;
     return (DWORD)vm.HcsPauseComputeSystem(container, L"", NULL);
 }
 
-static void hang_until_row_goes(void **state) {
+static void hang_until_row_goes(void **state)
+{
     HANDLE thread;
     DWORD code = 0;
 
@@ -80,7 +88,8 @@ static void hang_until_row_goes(void **state) {
     CloseHandle(thread);
 }
 
-static void pending_until_row_goes(void **state) {
+static void pending_until_row_goes(void **state)
+{
     HANDLE process = process_run(container, L"emu:sleep 3600", 0, NULL);
     struct watch process_watch = {0};
     HANDLE process_registration;
@@ -91,7 +100,7 @@ static void pending_until_row_goes(void **state) {
     expect_hr(S_OK, vm.HcsRegisterProcessCallback(process, watch_callback, &process_watch, &process_registration));
     expect_hr(PENDING, vm.HcsPauseComputeSystem(container, L"", NULL));
     expect_hr(PENDING, vm.HcsTerminateProcess(process, NULL));
-    Sleep(300);
+    Sleep(300); /* banned-ok: nothing is to happen */
     assert_int_equal(watch_count(&watch, PAUSED), 0);
     assert_int_equal(watch_count(&process_watch, PROCESS_EXITED), 0);
     faults_set(NULL);
@@ -101,7 +110,8 @@ static void pending_until_row_goes(void **state) {
     expect_hr(S_OK, vm.HcsCloseProcess(process));
 }
 
-static void late_and_twice(void **state) {
+static void late_and_twice(void **state)
+{
     ULONGLONG began = GetTickCount64();
 
     (void)state;
@@ -113,12 +123,14 @@ static void late_and_twice(void **state) {
     expect_hr(PENDING, vm.HcsResumeComputeSystem(container, L"", NULL));
     watch_wait(&watch, RESUMED, 2);
     unsigned first = 0;
-    while (watch.types[first] != RESUMED) first++;
+    while (watch.types[first] != RESUMED)
+        first++;
     assert_int_not_equal(watch.threads[first], watch.threads[first + 1]);
 }
 
 /* A late notification is delivered while Unregister waits, and never after it. */
-static void late_and_unregister(void **state) {
+static void late_and_unregister(void **state)
+{
     (void)state;
     faults_set("[{\"call\":\"HcsPauseComputeSystem\",\"action\":\"late\",\"after_ms\":60000}]");
     expect_hr(PENDING, vm.HcsPauseComputeSystem(container, L"", NULL));
@@ -127,17 +139,19 @@ static void late_and_unregister(void **state) {
         expect_hr(S_OK, vm.HcsGetComputeSystemProperties(container, L"{}", &text, NULL));
         bool paused = wcsstr(text, L"\"State\":\"Paused\"") != NULL;
         CoTaskMemFree(text);
-        if (paused) break;
-        Sleep(10);
+        if (paused)
+            break;
+        look_again();
     }
-    Sleep(50);
+    Sleep(50); /* banned-ok: nothing is to happen */
     assert_int_equal(watch_count(&watch, PAUSED), 0);
     expect_hr(S_OK, vm.HcsUnregisterComputeSystemCallback(registration));
     assert_int_equal(watch_count(&watch, PAUSED), 1);
     registration = NULL;
 }
 
-static void exit_notifications(void **state) {
+static void exit_notifications(void **state)
+{
     struct watch process_watch = {0};
     HANDLE process_registration;
     HANDLE process = process_run(container, L"emu:sleep 3600", 0, NULL);
@@ -147,8 +161,9 @@ static void exit_notifications(void **state) {
     expect_hr(S_OK, vm.HcsRegisterProcessCallback(process, watch_callback, &process_watch, &process_registration));
     expect_hr(S_OK, vm.HcsTerminateProcess(process, NULL));
     for (int tries = 0; process_code(process) < 0; tries++) {
-        if (tries > 300) fail_msg("the process has not ended");
-        Sleep(10);
+        if (tries > 300)
+            fail_msg("the process has not ended");
+        look_again();
     }
     assert_int_equal(watch_count(&process_watch, PROCESS_EXITED), 0); /* it has ended, but nobody says so */
     faults_set(NULL);
@@ -157,7 +172,8 @@ static void exit_notifications(void **state) {
     expect_hr(S_OK, vm.HcsCloseProcess(process));
 }
 
-static void disconnect(void **state) {
+static void disconnect(void **state)
+{
     PWSTR text = NULL;
     HANDLE process = process_run(container, L"emu:sleep 3600", 0, NULL);
     struct watch process_watch = {0};
@@ -181,10 +197,15 @@ static void disconnect(void **state) {
     expect_hr(S_OK, vm.HcsOpenComputeSystem(L"faulty", &container, NULL));
 }
 
-static void malformed_file(void **state) {
+static void malformed_file(void **state)
+{
     static const char *const files[] = {
-        "[{\"call\":", "{}", "[{\"call\":\"x\"}]", "[{\"call\":\"x\",\"action\":\"explode\"}]",
-        "[{\"call\":\"x\",\"action\":\"fail\",\"cuont\":1}]", "[{\"call\":\"x\",\"action\":\"fail\",\"hresult\":5}]",
+        "[{\"call\":",
+        "{}",
+        "[{\"call\":\"x\"}]",
+        "[{\"call\":\"x\",\"action\":\"explode\"}]",
+        "[{\"call\":\"x\",\"action\":\"fail\",\"cuont\":1}]",
+        "[{\"call\":\"x\",\"action\":\"fail\",\"hresult\":5}]",
     };
     PWSTR text = NULL;
 
@@ -200,7 +221,8 @@ static void malformed_file(void **state) {
 
 /* A process of its own for what ends it: gives its exit code. `code` of the crash becomes the exit code here because
  * the child sets a filter that ends it with the exception's code. */
-static DWORD run_child(const wchar_t *what) {
+static DWORD run_child(const wchar_t *what)
+{
     STARTUPINFOW startup = {.cb = sizeof startup};
     PROCESS_INFORMATION information;
     wchar_t program[MAX_PATH], command[1024];
@@ -216,36 +238,43 @@ static DWORD run_child(const wchar_t *what) {
     return code;
 }
 
-static LONG WINAPI end_with_code(EXCEPTION_POINTERS *exception) {
+static LONG WINAPI end_with_code(EXCEPTION_POINTERS *exception)
+{
     TerminateProcess(GetCurrentProcess(), exception->ExceptionRecord->ExceptionCode);
     return EXCEPTION_EXECUTE_HANDLER;
 }
 
-static int child(const wchar_t *folder, const wchar_t *what) {
+static int child(const wchar_t *folder, const wchar_t *what)
+{
     PWSTR text = NULL;
 
     SetUnhandledExceptionFilter(end_with_code);
     vmcompute_load(folder);
-    if (wcscmp(what, L"destroy") == 0) return (int)vm.DestroyLayer(&driver, test_path(L"layer"));
+    if (wcscmp(what, L"destroy") == 0)
+        return (int)vm.DestroyLayer(&driver, test_path(L"layer"));
     return (int)vm.HcsEnumerateComputeSystems(L"{}", &text, NULL);
 }
 
-static void crash(void **state) {
+static void crash(void **state)
+{
     (void)state;
-    faults_set("[{\"call\":\"DestroyLayer\",\"match\":\"layer\",\"action\":\"crash\",\"count\":1},"
-               "{\"call\":\"HcsEnumerateComputeSystems\",\"action\":\"crash\",\"hresult\":\"0xC0000005\",\"count\":1}]");
+    faults_set(
+        "[{\"call\":\"DestroyLayer\",\"match\":\"layer\",\"action\":\"crash\",\"count\":1},"
+        "{\"call\":\"HcsEnumerateComputeSystems\",\"action\":\"crash\",\"hresult\":\"0xC0000005\",\"count\":1}]");
     assert_true(run_child(L"destroy") == 0xC0000420);
     assert_true(run_child(L"enumerate") == 0xC0000005);
     assert_true(run_child(L"enumerate") == 0); /* counted over processes */
 }
 
-static int setup(void **state) {
+static int setup(void **state)
+{
     (void)state;
     vmcompute_load(NULL);
     return 0;
 }
 
-static int teardown(void **state) {
+static int teardown(void **state)
+{
     (void)state;
     vmcompute_end();
     return 0;
@@ -255,13 +284,17 @@ static int teardown(void **state) {
 
 int wmain(int argc, wchar_t **argv);
 
-int wmain(int argc, wchar_t **argv) {
+int wmain(int argc, wchar_t **argv)
+{
     const struct CMUnitTest tests[] = {
-        TEST(fail_with_count),    TEST(fail_without_count), TEST(hang_until_row_goes), TEST(pending_until_row_goes),
-        TEST(late_and_twice),     TEST(late_and_unregister), TEST(exit_notifications), TEST(disconnect),
-        TEST(malformed_file),     TEST(crash),
+        TEST(fail_with_count),     TEST(fail_without_count),
+        TEST(hang_until_row_goes), TEST(pending_until_row_goes),
+        TEST(late_and_twice),      TEST(late_and_unregister),
+        TEST(exit_notifications),  TEST(disconnect),
+        TEST(malformed_file),      TEST(crash),
     };
 
-    if (argc == 4 && wcscmp(argv[1], L"--child") == 0) return child(argv[2], argv[3]);
+    if (argc == 4 && wcscmp(argv[1], L"--child") == 0)
+        return child(argv[2], argv[3]);
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -51,14 +51,14 @@ struct handle {
 };
 
 /* Locked. 0x80070006 when the client has no such handle of that kind. */
-struct error *handle_find_system(struct client *client, const json_t *request, struct system **ret_system)
-    ERROR_MUST_CHECK;
-struct error *handle_find_process(struct client *client, const json_t *request, struct process **ret_process)
-    ERROR_MUST_CHECK;
+struct error *handle_find_system(struct client *client, const json_t *request,
+                                 struct system **ret_system) ERROR_MUST_CHECK;
+struct error *handle_find_process(struct client *client, const json_t *request,
+                                  struct process **ret_process) ERROR_MUST_CHECK;
 /* Locked. Opens a handle under the number that the request names: "process" for one of `process`, "handle" for one of
  * `system` when there is no process. */
-struct error *handle_open(struct client *client, const json_t *request, struct system *system, struct process *process)
-    ERROR_MUST_CHECK;
+struct error *handle_open(struct client *client, const json_t *request, struct system *system,
+                          struct process *process) ERROR_MUST_CHECK;
 /* Locked. Closing the last handle of a system or process may end it. */
 void handle_close(struct handle *handle);
 void handle_close_all(struct client *client);

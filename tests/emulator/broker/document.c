@@ -17,81 +17,138 @@ struct member {
 };
 
 static const struct member schema1_members[] = {
-    {"SystemType", 's'}, {"Name", 's'}, {"Layers", 'a'}, {"HvPartition", 'b'}, {"Owner", 's'}, {"VolumePath", 's'},
-    {"IgnoreFlushesDuringBoot", 'b'}, {"LayerFolderPath", 's'}, {"Credentials", 's'}, {"ProcessorCount", 'n'},
-    {"ProcessorWeight", 'n'}, {"ProcessorMaximum", 'n'}, {"StorageIOPSMaximum", 'n'},
-    {"StorageBandwidthMaximum", 'n'}, {"StorageSandboxSize", 'n'}, {"MemoryMaximumInMB", 'n'}, {"HostName", 's'},
-    {"MappedDirectories", 'a'}, {"MappedPipes", 'a'}, {"NetworkSharedContainerName", 's'}, {"EndpointList", 'a'},
-    {"HvRuntime", 'o'}, {"Servicing", 'b'}, {"AllowUnqualifiedDNSQuery", 'b'}, {"DNSSearchList", 's'},
-    {"ContainerType", 's'}, {"TerminateOnLastHandleClosed", 'b'}, {"MappedVirtualDisks", 'a'},
-    {"AssignedDevices", 'a'}, {NULL, 0},
+    {"SystemType", 's'},
+    {"Name", 's'},
+    {"Layers", 'a'},
+    {"HvPartition", 'b'},
+    {"Owner", 's'},
+    {"VolumePath", 's'},
+    {"IgnoreFlushesDuringBoot", 'b'},
+    {"LayerFolderPath", 's'},
+    {"Credentials", 's'},
+    {"ProcessorCount", 'n'},
+    {"ProcessorWeight", 'n'},
+    {"ProcessorMaximum", 'n'},
+    {"StorageIOPSMaximum", 'n'},
+    {"StorageBandwidthMaximum", 'n'},
+    {"StorageSandboxSize", 'n'},
+    {"MemoryMaximumInMB", 'n'},
+    {"HostName", 's'},
+    {"MappedDirectories", 'a'},
+    {"MappedPipes", 'a'},
+    {"NetworkSharedContainerName", 's'},
+    {"EndpointList", 'a'},
+    {"HvRuntime", 'o'},
+    {"Servicing", 'b'},
+    {"AllowUnqualifiedDNSQuery", 'b'},
+    {"DNSSearchList", 's'},
+    {"ContainerType", 's'},
+    {"TerminateOnLastHandleClosed", 'b'},
+    {"MappedVirtualDisks", 'a'},
+    {"AssignedDevices", 'a'},
+    {NULL, 0},
 };
 
 static const struct member schema2_members[] = {
-    {"Owner", 's'}, {"SchemaVersion", 'o'}, {"HostingSystemId", 's'}, {"HostedSystem", 'o'}, {"Container", 'o'},
-    {"VirtualMachine", 'o'}, {"ShouldTerminateOnLastHandleClosed", 'b'}, {NULL, 0},
+    {"Owner", 's'},
+    {"SchemaVersion", 'o'},
+    {"HostingSystemId", 's'},
+    {"HostedSystem", 'o'},
+    {"Container", 'o'},
+    {"VirtualMachine", 'o'},
+    {"ShouldTerminateOnLastHandleClosed", 'b'},
+    {NULL, 0},
 };
 
 static const struct member container_members[] = {
-    {"GuestOs", 'o'}, {"Storage", 'o'}, {"MappedDirectories", 'a'}, {"MappedPipes", 'a'}, {"Memory", 'o'},
-    {"Processor", 'o'}, {"Networking", 'o'}, {"HvSocket", 'o'}, {"ContainerCredentialGuard", 'o'},
-    {"RegistryChanges", 'o'}, {"AssignedDevices", 'a'}, {"AdditionalDeviceNamespace", '*'}, {NULL, 0},
+    {"GuestOs", 'o'},
+    {"Storage", 'o'},
+    {"MappedDirectories", 'a'},
+    {"MappedPipes", 'a'},
+    {"Memory", 'o'},
+    {"Processor", 'o'},
+    {"Networking", 'o'},
+    {"HvSocket", 'o'},
+    {"ContainerCredentialGuard", 'o'},
+    {"RegistryChanges", 'o'},
+    {"AssignedDevices", 'a'},
+    {"AdditionalDeviceNamespace", '*'},
+    {NULL, 0},
 };
 
-static struct error *bad(const char *id, const char *why, const char *member) {
+static struct error *bad(const char *id, const char *why, const char *member)
+{
     return error_hresult((uint32_t)HCS_E_INVALID_JSON, CALL, id,
                          "The virtual machine or container JSON document is invalid: %s %s.", member, why);
 }
 
-static bool has_type(const json_t *value, char type) {
+static bool has_type(const json_t *value, char type)
+{
     switch (type) {
-    case 's': return json_is_string(value);
-    case 'n': return json_is_number(value);
-    case 'b': return json_is_boolean(value);
-    case 'a': return json_is_array(value) || json_is_null(value);
-    case 'o': return json_is_object(value);
-    default: return true;
+    case 's':
+        return json_is_string(value);
+    case 'n':
+        return json_is_number(value);
+    case 'b':
+        return json_is_boolean(value);
+    case 'a':
+        return json_is_array(value) || json_is_null(value);
+    case 'o':
+        return json_is_object(value);
+    default:
+        return true;
     }
 }
 
-static struct error *check_members(const char *id, json_t *document, const struct member *members) {
+static struct error *check_members(const char *id, json_t *document, const struct member *members)
+{
     const char *key;
     json_t *value;
 
-    json_object_foreach(document, key, value) {
+    json_object_foreach(document, key, value)
+    {
         const struct member *member = members;
-        while (member->name != NULL && strcmp(member->name, key) != 0) member++;
-        if (member->name == NULL) return bad(id, "is no member of it", key);
-        if (!has_type(value, member->type)) return bad(id, "has the wrong type", key);
+        while (member->name != NULL && strcmp(member->name, key) != 0)
+            member++;
+        if (member->name == NULL)
+            return bad(id, "is no member of it", key);
+        if (!has_type(value, member->type))
+            return bad(id, "has the wrong type", key);
     }
     return NULL;
 }
 
-static bool is_guid(const char *text) {
+static bool is_guid(const char *text)
+{
     static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
     for (size_t i = 0; i < sizeof form - 1; i++) {
         bool hex = (text[i] >= '0' && text[i] <= '9') || ((text[i] | 32) >= 'a' && (text[i] | 32) <= 'f');
-        if (form[i] == 'x' ? !hex : text[i] != '-') return false;
+        if (form[i] == 'x' ? !hex : text[i] != '-')
+            return false;
     }
     return text[sizeof form - 1] == 0;
 }
 
-static bool path_exists(const char *path) {
+static bool path_exists(const char *path)
+{
     char16_t *wide = text_to_utf16(path, NULL);
     bool found = wide != NULL && GetFileAttributesW((const wchar_t *)wide) != INVALID_FILE_ATTRIBUTES;
     free(wide);
     return found;
 }
 
-static struct error *check_layers(const char *id, json_t *layers, const char *id_key) {
+static struct error *check_layers(const char *id, json_t *layers, const char *id_key)
+{
     size_t index;
     json_t *layer;
 
-    json_array_foreach(layers, index, layer) {
+    json_array_foreach(layers, index, layer)
+    {
         const char *path = frame_text(layer, "Path");
         char place[32];
         snprintf(place, sizeof place, "Layers[%u].%s", (unsigned)index, id_key);
-        if (!json_is_object(layer) || !is_guid(frame_text(layer, id_key))) return bad(id, "is no GUID", place);
+        if (!json_is_object(layer) || !is_guid(frame_text(layer, id_key)))
+            return bad(id, "is no GUID", place);
         if (!path_exists(path))
             return error_win32(ERROR_PATH_NOT_FOUND, CALL, id,
                                "The system cannot find the path specified: Layers[%u].Path %s", (unsigned)index, path);
@@ -101,7 +158,8 @@ static struct error *check_layers(const char *id, json_t *layers, const char *id
 
 /* A process-isolated container's volume: one that a prepared layer is mounted under. */
 static struct error *check_volume(const char *id, const char *member, const char *volume, bool slashed,
-                                  const json_t *layers, struct layer **ret_layer) {
+                                  const json_t *layers, struct layer **ret_layer)
+{
     char *bare = str_copy(volume);
     size_t length = strlen(bare);
     bool has_slash = length > 0 && bare[length - 1] == '\\';
@@ -109,12 +167,14 @@ static struct error *check_volume(const char *id, const char *member, const char
 
     *ret_layer = NULL;
     if (volume[0] == 0) {
-        if (json_array_size(layers) > 0) error = bad(id, "is missing", member);
+        if (json_array_size(layers) > 0)
+            error = bad(id, "is missing", member);
     } else if (has_slash != slashed) {
         error = error_win32(ERROR_INVALID_PARAMETER, CALL, id, "%s %s: %s a backslash at the end", member, volume,
                             slashed ? "needs" : "must not have");
     } else {
-        if (has_slash) bare[length - 1] = 0;
+        if (has_slash)
+            bare[length - 1] = 0;
         *ret_layer = layers_find_volume(bare);
         if (*ret_layer == NULL || !(*ret_layer)->prepared)
             error = error_win32(ERROR_PATH_NOT_FOUND, CALL, id, "%s %s is no mounted, prepared layer", member, volume);
@@ -123,7 +183,8 @@ static struct error *check_volume(const char *id, const char *member, const char
     return error;
 }
 
-static void make_guid(char text[37]) {
+static void make_guid(char text[37])
+{
     static uint64_t counter;
     uint64_t low = broker_filetime() * 0x9E3779B97F4A7C15u + ++counter;
     snprintf(text, 37, "%08x-%04x-4%03x-9%03x-%012llx", (unsigned)(low >> 32), (unsigned)(low >> 16 & 0xFFFF),
@@ -141,7 +202,8 @@ struct outcome {
     json_t *layers;
 };
 
-static struct error *check_schema1(const char *id, json_t *document, struct outcome *outcome) {
+static struct error *check_schema1(const char *id, json_t *document, struct outcome *outcome)
+{
     struct error *error = check_members(id, document, schema1_members);
 
     outcome->type = frame_text(document, "SystemType");
@@ -153,17 +215,20 @@ static struct error *check_schema1(const char *id, json_t *document, struct outc
     if (error == NULL && !text_equal_ascii_nocase(outcome->type, "Container") &&
         !text_equal_ascii_nocase(outcome->type, "VirtualMachine"))
         error = bad(id, "is neither Container nor VirtualMachine", "SystemType");
-    if (error == NULL && outcome->name[0] == 0) error = bad(id, "is missing", "Name");
-    if (error == NULL) error = check_layers(id, outcome->layers, "ID");
+    if (error == NULL && outcome->name[0] == 0)
+        error = bad(id, "is missing", "Name");
+    if (error == NULL)
+        error = check_layers(id, outcome->layers, "ID");
     if (error == NULL && outcome->hyperv && frame_text(document, "VolumePath")[0] != 0)
         error = bad(id, "is not for Hyper-V isolation", "VolumePath");
     if (error == NULL && !outcome->hyperv)
-        error = check_volume(id, "VolumePath", frame_text(document, "VolumePath"), false, outcome->layers,
-                             &outcome->layer);
+        error =
+            check_volume(id, "VolumePath", frame_text(document, "VolumePath"), false, outcome->layers, &outcome->layer);
     return error;
 }
 
-static struct error *check_schema2(const char *id, json_t *document, struct outcome *outcome) {
+static struct error *check_schema2(const char *id, json_t *document, struct outcome *outcome)
+{
     json_t *container = json_object_get(document, "Container");
     json_t *machine = json_object_get(document, "VirtualMachine");
     json_t *hosted = json_object_get(document, "HostedSystem");
@@ -177,21 +242,26 @@ static struct error *check_schema2(const char *id, json_t *document, struct outc
     outcome->owner = frame_text(document, "Owner");
     outcome->hyperv = machine != NULL || hosted != NULL;
     outcome->ends_with_last_handle = frame_flag(document, "ShouldTerminateOnLastHandleClosed");
-    if (error == NULL && major != 2) error = bad(id, "is not 2", "SchemaVersion.Major");
+    if (error == NULL && major != 2)
+        error = bad(id, "is not 2", "SchemaVersion.Major");
     if (error == NULL && (container != NULL) + (machine != NULL) + (hosted != NULL) != 1)
         error = bad(id, "must be there, exactly one", "Container, VirtualMachine or HostedSystem");
     if (error == NULL && hosted != NULL && system_find(host) == NULL)
         error = error_hresult((uint32_t)HCS_E_SYSTEM_NOT_FOUND, CALL, id, "HostingSystemId %s does not exist", host);
-    if (error == NULL && container != NULL) error = check_members(id, container, container_members);
-    if (error != NULL || container == NULL) return error;
+    if (error == NULL && container != NULL)
+        error = check_members(id, container, container_members);
+    if (error != NULL || container == NULL)
+        return error;
     outcome->layers = json_object_get(storage, "Layers");
     error = check_layers(id, outcome->layers, "Id");
-    if (error != NULL) return error;
+    if (error != NULL)
+        return error;
     return check_volume(id, "Container.Storage.Path", frame_text(storage, "Path"), true, outcome->layers,
                         &outcome->layer);
 }
 
-struct error *document_create(const char *id, const char *text, struct system **ret_system) {
+struct error *document_create(const char *id, const char *text, struct system **ret_system)
+{
     json_error_t where;
     json_t *document = json_loads(text, JSON_REJECT_DUPLICATES, &where);
     struct outcome outcome = {.type = ""};
@@ -221,7 +291,8 @@ struct error *document_create(const char *id, const char *text, struct system **
         system->ends_with_last_handle = outcome.ends_with_last_handle;
         system->volume = str_copy(outcome.layer == NULL ? "" : outcome.layer->volume);
         system->layer = str_copy(outcome.layer == NULL ? "" : outcome.layer->path);
-        if (json_is_array(outcome.layers)) json_array_extend(system->layers, outcome.layers);
+        if (json_is_array(outcome.layers))
+            json_array_extend(system->layers, outcome.layers);
         make_guid(system->runtime_id);
         *ret_system = system;
     }

@@ -17,7 +17,8 @@ struct held {
 static struct held *waiting;
 static PTP_TIMER watcher;
 
-static void CALLBACK held_run(PTP_CALLBACK_INSTANCE instance, void *context) {
+static void CALLBACK held_run(PTP_CALLBACK_INSTANCE instance, void *context)
+{
     struct held *held = context;
 
     (void)instance;
@@ -29,7 +30,8 @@ static void CALLBACK held_run(PTP_CALLBACK_INSTANCE instance, void *context) {
 }
 
 /* Locked. */
-static void held_go(struct held *held) {
+static void held_go(struct held *held)
+{
     if (!TrySubmitThreadpoolCallback(held_run, held, NULL)) {
         held->work(held->context, held->delivery);
         free(held->row);
@@ -37,13 +39,15 @@ static void held_go(struct held *held) {
     }
 }
 
-static void watch_again(void) {
+static void watch_again(void)
+{
     int64_t due = -(int64_t)WATCH_MS * 10000;
     FILETIME time = {.dwLowDateTime = (DWORD)due, .dwHighDateTime = (DWORD)(due >> 32)};
     SetThreadpoolTimer(watcher, &time, 0, 0);
 }
 
-static void CALLBACK watch_tick(PTP_CALLBACK_INSTANCE instance, void *context, PTP_TIMER timer) {
+static void CALLBACK watch_tick(PTP_CALLBACK_INSTANCE instance, void *context, PTP_TIMER timer)
+{
     struct held **place = &waiting;
 
     (void)instance;
@@ -59,11 +63,13 @@ static void CALLBACK watch_tick(PTP_CALLBACK_INSTANCE instance, void *context, P
         *place = held->next;
         held_go(held);
     }
-    if (waiting != NULL) watch_again();
+    if (waiting != NULL)
+        watch_again();
     LeaveCriticalSection(&broker.lock);
 }
 
-void held_submit(const struct fault *fault, void (*work)(void *context, struct delivery delivery), void *context) {
+void held_submit(const struct fault *fault, void (*work)(void *context, struct delivery delivery), void *context)
+{
     struct held *held = mem_new(struct held);
 
     held->work = work;
@@ -81,12 +87,15 @@ void held_submit(const struct fault *fault, void (*work)(void *context, struct d
     held->row = str_copy(fault->row);
     held->next = waiting;
     waiting = held;
-    if (watcher == NULL) watcher = CreateThreadpoolTimer(watch_tick, NULL, NULL);
+    if (watcher == NULL)
+        watcher = CreateThreadpoolTimer(watch_tick, NULL, NULL);
     watch_again();
 }
 
-unsigned held_count(void) {
+unsigned held_count(void)
+{
     unsigned count = 0;
-    for (const struct held *held = waiting; held != NULL; held = held->next) count++;
+    for (const struct held *held = waiting; held != NULL; held = held->next)
+        count++;
     return count;
 }

@@ -9,12 +9,14 @@
 #include "base/text.h"
 #include "shared/frame.h"
 
-static bool folder_exists(const wchar_t *path) {
+static bool folder_exists(const wchar_t *path)
+{
     DWORD attributes = GetFileAttributesW(path);
     return attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_DIRECTORY) != 0;
 }
 
-static struct error *working_directory(const struct launch *launch, wchar_t **ret_path) {
+static struct error *working_directory(const struct launch *launch, wchar_t **ret_path)
+{
     const char *wanted = frame_text(launch->parameters, "WorkingDirectory");
     const char *below = wanted[0] != 0 && wanted[1] == ':' ? wanted + 2 : wanted;
     wchar_t *path = NULL;
@@ -40,18 +42,21 @@ static struct error *working_directory(const struct launch *launch, wchar_t **re
     return NULL;
 }
 
-static int compare_variables(const void *a, const void *b) {
+static int compare_variables(const void *a, const void *b)
+{
     return _wcsicmp(*(wchar_t *const *)a, *(wchar_t *const *)b);
 }
 
 /* Length of the name of NAME=VALUE; a name may begin with '='. */
-static size_t name_length(const wchar_t *variable) {
+static size_t name_length(const wchar_t *variable)
+{
     return (size_t)(wcschr(variable + 1, L'=') == NULL ? wcslen(variable)
                                                        : (size_t)(wcschr(variable + 1, L'=') - variable));
 }
 
 /* The broker's environment with the parameters' on top, sorted, as one block. */
-static wchar_t *environment_block(const json_t *parameters) {
+static wchar_t *environment_block(const json_t *parameters)
+{
     wchar_t *own = GetEnvironmentStringsW();
     json_t *given = json_object_get(parameters, "Environment");
     wchar_t **variables = NULL;
@@ -60,23 +65,28 @@ static wchar_t *environment_block(const json_t *parameters) {
     const char *key;
     json_t *value;
 
-    json_object_foreach(given, key, value) {
+    json_object_foreach(given, key, value)
+    {
         char *text = str_format("%s=%s", key, json_string_value(value) == NULL ? "" : json_string_value(value));
         variables = mem_resize_array(variables, count + 1, sizeof *variables);
         variables[count] = text_to_utf16(text, NULL);
-        if (variables[count] != NULL) count++;
+        if (variables[count] != NULL)
+            count++;
         free(text);
     }
     size_t named = count;
     for (const wchar_t *variable = own; variable != NULL && *variable != 0; variable += wcslen(variable) + 1) {
         size_t length = name_length(variable);
         size_t i = 0;
-        while (i < named && (name_length(variables[i]) != length || _wcsnicmp(variables[i], variable, length) != 0)) i++;
-        if (i < named) continue;
+        while (i < named && (name_length(variables[i]) != length || _wcsnicmp(variables[i], variable, length) != 0))
+            i++;
+        if (i < named)
+            continue;
         variables = mem_resize_array(variables, count + 1, sizeof *variables);
         variables[count++] = mem_copy(variable, (wcslen(variable) + 1) * sizeof *variable);
     }
-    if (count > 0) qsort(variables, count, sizeof *variables, compare_variables);
+    if (count > 0)
+        qsort(variables, count, sizeof *variables, compare_variables);
     for (size_t i = 0; i < count; i++) {
         buffer_add(&block, variables[i], (wcslen(variables[i]) + 1) * sizeof(wchar_t));
         free(variables[i]);
@@ -87,7 +97,8 @@ static wchar_t *environment_block(const json_t *parameters) {
     return (wchar_t *)block.data;
 }
 
-struct error *launch_process(const struct launch *launch, HANDLE *ret_process, uint32_t *ret_pid) {
+struct error *launch_process(const struct launch *launch, HANDLE *ret_process, uint32_t *ret_pid)
+{
     SECURITY_ATTRIBUTES inheritable = {.nLength = sizeof inheritable, .bInheritHandle = TRUE};
     STARTUPINFOEXW startup = {.StartupInfo = {.cb = sizeof startup, .dwFlags = STARTF_USESTDHANDLES}};
     PROCESS_INFORMATION information;
@@ -101,7 +112,8 @@ struct error *launch_process(const struct launch *launch, HANDLE *ret_process, u
     wchar_t *environment = NULL;
     struct error *error = working_directory(launch, &directory);
 
-    if (error != NULL) goto done;
+    if (error != NULL)
+        goto done;
     environment = environment_block(launch->parameters);
     nothing = CreateFileW(L"NUL", GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_WRITE, &inheritable,
                           OPEN_EXISTING, 0, NULL);
@@ -115,8 +127,10 @@ struct error *launch_process(const struct launch *launch, HANDLE *ret_process, u
     SIZE_T listed_count = 0;
     for (int i = 0; i < STDIO_COUNT; i++) {
         SIZE_T known = 0;
-        while (known < listed_count && listed[known] != streams[i]) known++;
-        if (known == listed_count) listed[listed_count++] = streams[i];
+        while (known < listed_count && listed[known] != streams[i])
+            known++;
+        if (known == listed_count)
+            listed[listed_count++] = streams[i];
     }
     InitializeProcThreadAttributeList(NULL, 1, 0, &size);
     startup.lpAttributeList = mem_zero(size);
@@ -135,9 +149,11 @@ struct error *launch_process(const struct launch *launch, HANDLE *ret_process, u
     *ret_process = information.hProcess;
     *ret_pid = information.dwProcessId;
 done:
-    if (startup.lpAttributeList != NULL) DeleteProcThreadAttributeList(startup.lpAttributeList);
+    if (startup.lpAttributeList != NULL)
+        DeleteProcThreadAttributeList(startup.lpAttributeList);
     free(startup.lpAttributeList);
-    if (nothing != INVALID_HANDLE_VALUE) CloseHandle(nothing);
+    if (nothing != INVALID_HANDLE_VALUE)
+        CloseHandle(nothing);
     free(application);
     free(command);
     free(directory);

@@ -9,22 +9,28 @@
 #include "shared/result.h"
 #include "system.h"
 
-static char *path_key(const char *path) {
+static char *path_key(const char *path)
+{
     char *key;
     size_t length;
 
-    if (strncmp(path, "\\\\?\\", 4) == 0) path += 4;
+    if (strncmp(path, "\\\\?\\", 4) == 0)
+        path += 4;
     key = str_copy(path);
     length = strlen(key);
     for (size_t i = 0; i < length; i++) {
-        if (key[i] == '/') key[i] = '\\';
-        if (key[i] >= 'A' && key[i] <= 'Z') key[i] = (char)(key[i] + 32);
+        if (key[i] == '/')
+            key[i] = '\\';
+        if (key[i] >= 'A' && key[i] <= 'Z')
+            key[i] = (char)(key[i] + 32);
     }
-    while (length > 0 && key[length - 1] == '\\') key[--length] = 0;
+    while (length > 0 && key[length - 1] == '\\')
+        key[--length] = 0;
     return key;
 }
 
-static bool path_equal(const char *a, const char *b) {
+static bool path_equal(const char *a, const char *b)
+{
     char *a_key = path_key(a);
     char *b_key = path_key(b);
     bool equal = strcmp(a_key, b_key) == 0;
@@ -34,7 +40,8 @@ static bool path_equal(const char *a, const char *b) {
 }
 
 /* A volume keeps its name for ever, as a disk's does: it is made from the layer's path. */
-static void volume_name(const char *key, char volume[64]) {
+static void volume_name(const char *key, char volume[64])
+{
     uint64_t low = 0xcbf29ce484222325u;
     uint64_t high = 0x84222325cbf29ce4u;
     for (; *key != 0; key++) {
@@ -46,31 +53,38 @@ static void volume_name(const char *key, char volume[64]) {
              (unsigned long long)(low & 0xFFFFFFFFFFFFu));
 }
 
-struct layer *layers_find(const char *path) {
+struct layer *layers_find(const char *path)
+{
     char *key = path_key(path);
     struct layer *layer = broker.layers;
-    while (layer != NULL && strcmp(layer->key, key) != 0) layer = layer->next;
+    while (layer != NULL && strcmp(layer->key, key) != 0)
+        layer = layer->next;
     free(key);
     return layer;
 }
 
-struct layer *layers_find_volume(const char *volume) {
+struct layer *layers_find_volume(const char *volume)
+{
     struct layer *layer = broker.layers;
-    while (layer != NULL && strcmp(layer->volume, volume) != 0) layer = layer->next;
+    while (layer != NULL && strcmp(layer->volume, volume) != 0)
+        layer = layer->next;
     return layer;
 }
 
-static struct error *not_active(const json_t *request) {
+static struct error *not_active(const json_t *request)
+{
     return error_win32(ERROR_NOT_READY, frame_text(request, "call"), frame_text(request, "path"),
                        "the layer is not activated");
 }
 
-struct error *layers_activate(const json_t *request, json_t *reply) {
+struct error *layers_activate(const json_t *request, json_t *reply)
+{
     const char *path = frame_text(request, "path");
     struct layer *layer = layers_find(path);
 
     (void)reply;
-    if (layer != NULL) return NULL; /* activations do not count */
+    if (layer != NULL)
+        return NULL; /* activations do not count */
     layer = mem_new(struct layer);
     layer->key = path_key(path);
     layer->path = str_copy(path);
@@ -82,19 +96,24 @@ struct error *layers_activate(const json_t *request, json_t *reply) {
 }
 
 /* Whoever runs on the volume loses its disk. */
-static void volume_lost(const struct layer *layer) {
+static void volume_lost(const struct layer *layer)
+{
     for (struct system *system = broker.systems; system != NULL; system = system->next)
-        if (strcmp(system->volume, layer->volume) == 0) system_volume_lost(system);
+        if (strcmp(system->volume, layer->volume) == 0)
+            system_volume_lost(system);
 }
 
-struct error *layers_deactivate(const json_t *request, json_t *reply) {
+struct error *layers_deactivate(const json_t *request, json_t *reply)
+{
     struct layer *layer = layers_find(frame_text(request, "path"));
 
     (void)reply;
-    if (layer == NULL) return not_active(request);
+    if (layer == NULL)
+        return not_active(request);
     volume_lost(layer);
     for (struct layer **place = &broker.layers; *place != NULL; place = &(*place)->next) {
-        if (*place != layer) continue;
+        if (*place != layer)
+            continue;
         *place = layer->next;
         break;
     }
@@ -105,49 +124,61 @@ struct error *layers_deactivate(const json_t *request, json_t *reply) {
     return NULL;
 }
 
-struct error *layers_prepare(const json_t *request, json_t *reply) {
+struct error *layers_prepare(const json_t *request, json_t *reply)
+{
     struct layer *layer = layers_find(frame_text(request, "path"));
 
     (void)reply;
-    if (layer == NULL) return not_active(request);
+    if (layer == NULL)
+        return not_active(request);
     layer->prepared = true;
     json_decref(layer->parents);
     layer->parents = json_incref(json_object_get(request, "parents"));
     return NULL;
 }
 
-struct error *layers_unprepare(const json_t *request, json_t *reply) {
+struct error *layers_unprepare(const json_t *request, json_t *reply)
+{
     struct layer *layer = layers_find(frame_text(request, "path"));
 
     (void)reply;
-    if (layer == NULL) return not_active(request);
-    if (layer->prepared) volume_lost(layer);
+    if (layer == NULL)
+        return not_active(request);
+    if (layer->prepared)
+        volume_lost(layer);
     layer->prepared = false;
     return NULL;
 }
 
-struct error *layers_mount_path(const json_t *request, json_t *reply) {
+struct error *layers_mount_path(const json_t *request, json_t *reply)
+{
     const struct layer *layer = layers_find(frame_text(request, "path"));
 
-    if (layer == NULL) return not_active(request);
+    if (layer == NULL)
+        return not_active(request);
     json_object_set_new(reply, "volume", json_string(layer->volume));
     return NULL;
 }
 
-struct error *layers_check_export(const json_t *request, json_t *reply) {
+struct error *layers_check_export(const json_t *request, json_t *reply)
+{
     (void)reply;
     return layers_find(frame_text(request, "path")) == NULL ? not_active(request) : NULL;
 }
 
-struct error *layers_check_destroy(const json_t *request, json_t *reply) {
+struct error *layers_check_destroy(const json_t *request, json_t *reply)
+{
     const char *path = frame_text(request, "path");
 
     for (const struct layer *layer = broker.layers; layer != NULL; layer = layer->next) {
         size_t index;
         json_t *parent;
-        if (!layer->prepared) continue;
-        json_array_foreach(layer->parents, index, parent) {
-            if (!path_equal(json_string_value(parent), path)) continue;
+        if (!layer->prepared)
+            continue;
+        json_array_foreach(layer->parents, index, parent)
+        {
+            if (!path_equal(json_string_value(parent), path))
+                continue;
             json_object_set_new(reply, "child", json_string(layer->path));
             return NULL;
         }

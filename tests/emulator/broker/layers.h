@@ -7,8 +7,8 @@
 
 struct layer {
     struct layer *next;
-    char *key;  /* the path in lower case, without \\?\ and without a backslash at the end */
-    char *path; /* as the caller gave it */
+    char *key;       /* the path in lower case, without \\?\ and without a backslash at the end */
+    char *path;      /* as the caller gave it */
     char volume[64]; /* \\?\Volume{guid}, always the same for a path */
     bool prepared;   /* every layer in the books is activated */
     json_t *parents; /* paths, nearest first; of the last Prepare */

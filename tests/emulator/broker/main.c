@@ -33,19 +33,22 @@ static const char help[] =
     "Container commands that begin with emu: run inside the broker: emu:exit 7, emu:sleep 5, emu:echo,\n"
     "emu:print TEXT, emu:error TEXT, emu:write 1073741824; several are separated by \";\".\n";
 
-uint64_t broker_filetime(void) {
+uint64_t broker_filetime(void)
+{
     FILETIME time;
     GetSystemTimePreciseAsFileTime(&time);
     return ((uint64_t)time.dwHighDateTime << 32) | time.dwLowDateTime;
 }
 
-static int serve(void) {
+static int serve(void)
+{
     struct error *error;
     HANDLE mutex;
 
     detach_streams();
     mutex = CreateMutexW(NULL, TRUE, broker.names.mutex);
-    if (mutex == NULL || GetLastError() == ERROR_ALREADY_EXISTS) return 0; /* another one serves */
+    if (mutex == NULL || GetLastError() == ERROR_ALREADY_EXISTS)
+        return 0; /* another one serves */
     SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX);
     InitializeCriticalSection(&broker.lock);
     broker.faults = faults_new(broker.names.faults);
@@ -57,14 +60,14 @@ static int serve(void) {
         return 1;
     }
     WaitForSingleObject(broker.stop, INFINITE);
-    Sleep(50); /* the answer to whoever asked for it is on its way */
     /* The jobs end their processes with the broker. */
     TerminateProcess(GetCurrentProcess(), 0);
     return 0;
 }
 
 /* One request over a connection of its own; NULL when no broker runs. The caller drops the reply. */
-static json_t *ask(const json_t *request) {
+static json_t *ask(const json_t *request)
+{
     struct buffer bytes = {0};
     json_t *reply = NULL;
     HANDLE pipe = INVALID_HANDLE_VALUE;
@@ -73,8 +76,10 @@ static json_t *ask(const json_t *request) {
     for (int tries = 0; pipe == INVALID_HANDLE_VALUE && tries < 50; tries++) {
         pipe = CreateFileW(broker.names.pipe, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING,
                            SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION, NULL);
-        if (pipe != INVALID_HANDLE_VALUE) break;
-        if (GetLastError() != ERROR_PIPE_BUSY) return NULL;
+        if (pipe != INVALID_HANDLE_VALUE)
+            break;
+        if (GetLastError() != ERROR_PIPE_BUSY)
+            return NULL;
         WaitNamedPipeW(broker.names.pipe, 100);
     }
     frame_add(&bytes, request);
@@ -82,9 +87,11 @@ static json_t *ask(const json_t *request) {
         buffer_clear(&bytes);
         while (reply == NULL) {
             uint8_t *place = buffer_reserve(&bytes, 65536);
-            if (!ReadFile(pipe, place, 65536, &done, NULL) || done == 0) break;
+            if (!ReadFile(pipe, place, 65536, &done, NULL) || done == 0)
+                break;
             bytes.size += done;
-            if (!frame_take(&bytes, &reply)) break;
+            if (!frame_take(&bytes, &reply))
+                break;
             if (reply != NULL && json_object_get(reply, "n") == NULL) { /* an event */
                 json_decref(reply);
                 reply = NULL;
@@ -96,13 +103,15 @@ static json_t *ask(const json_t *request) {
     return reply;
 }
 
-static void print_json(const json_t *json) {
+static void print_json(const json_t *json)
+{
     char *text = json_dumps(json, JSON_INDENT(2) | JSON_SORT_KEYS);
     printf("%s\n", text);
     free(text);
 }
 
-static int print_books(void) {
+static int print_books(void)
+{
     json_t *request = json_pack("{s:i, s:s}", "n", 1, "call", "books");
     json_t *reply = ask(request);
 
@@ -119,7 +128,8 @@ static int print_books(void) {
     return 0;
 }
 
-static int stop(void) {
+static int stop(void)
+{
     json_t *books_request = json_pack("{s:i, s:s}", "n", 1, "call", "books");
     json_t *request = json_pack("{s:i, s:s}", "n", 1, "call", "stop");
     json_t *books = ask(books_request);
@@ -141,13 +151,15 @@ static int stop(void) {
     return code;
 }
 
-static int break_system(const wchar_t *id) {
+static int break_system(const wchar_t *id)
+{
     char *text = text_from_utf16z((const char16_t *)id);
     json_t *request = json_pack("{s:i, s:s, s:s}", "n", 1, "call", "break", "id", text);
     json_t *reply = ask(request);
     bool done = reply != NULL && frame_number(reply, "hr") == S_OK;
 
-    if (!done) fprintf(stderr, "hcsemu: no container %s\n", text);
+    if (!done)
+        fprintf(stderr, "hcsemu: no container %s\n", text);
     json_decref(reply);
     json_decref(request);
     free(text);
@@ -156,15 +168,21 @@ static int break_system(const wchar_t *id) {
 
 int wmain(int argc, wchar_t **argv);
 
-int wmain(int argc, wchar_t **argv) {
+int wmain(int argc, wchar_t **argv)
+{
     const wchar_t *what = argc > 1 ? argv[1] : L"--help";
 
     _setmode(1, _O_BINARY);
-    if (!names_init(&broker.names, NULL)) return 1;
-    if (wcscmp(what, L"--serve") == 0) return serve();
-    if (wcscmp(what, L"--books") == 0) return print_books();
-    if (wcscmp(what, L"--stop") == 0) return stop();
-    if (wcscmp(what, L"--break") == 0 && argc > 2) return break_system(argv[2]);
+    if (!names_init(&broker.names, NULL))
+        return 1;
+    if (wcscmp(what, L"--serve") == 0)
+        return serve();
+    if (wcscmp(what, L"--books") == 0)
+        return print_books();
+    if (wcscmp(what, L"--stop") == 0)
+        return stop();
+    if (wcscmp(what, L"--break") == 0 && argc > 2)
+        return break_system(argv[2]);
     fputs(help, stdout);
     return wcscmp(what, L"--help") == 0 ? 0 : 1;
 }

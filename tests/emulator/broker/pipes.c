@@ -7,7 +7,8 @@
 
 #define PIPE_SIZE (64u << 10)
 
-static struct error *pipe_open(HANDLE *ret_host, HANDLE *ret_child, bool is_input, bool inside) {
+static struct error *pipe_open(HANDLE *ret_host, HANDLE *ret_child, bool is_input, bool inside)
+{
     static LONG counter;
     SECURITY_ATTRIBUTES inheritable = {.nLength = sizeof inheritable, .bInheritHandle = !inside};
     wchar_t name[128];
@@ -16,9 +17,11 @@ static struct error *pipe_open(HANDLE *ret_host, HANDLE *ret_child, bool is_inpu
 
     swprintf(name, 128, L"%ls-%lu-%lx", broker.names.pipe, GetCurrentProcessId(), InterlockedIncrement(&counter));
     host = CreateNamedPipeW(
-        name, (is_input ? PIPE_ACCESS_OUTBOUND : PIPE_ACCESS_INBOUND) | FILE_FLAG_OVERLAPPED | FILE_FLAG_FIRST_PIPE_INSTANCE,
+        name,
+        (is_input ? PIPE_ACCESS_OUTBOUND : PIPE_ACCESS_INBOUND) | FILE_FLAG_OVERLAPPED | FILE_FLAG_FIRST_PIPE_INSTANCE,
         PIPE_TYPE_BYTE | PIPE_READMODE_BYTE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS, 1, PIPE_SIZE, PIPE_SIZE, 0, NULL);
-    if (host == INVALID_HANDLE_VALUE) return error_win32(GetLastError(), "CreateNamedPipe", NULL, "stdio pipe");
+    if (host == INVALID_HANDLE_VALUE)
+        return error_win32(GetLastError(), "CreateNamedPipe", NULL, "stdio pipe");
     child = CreateFileW(name, (is_input ? GENERIC_READ : GENERIC_WRITE) | FILE_READ_ATTRIBUTES, 0, &inheritable,
                         OPEN_EXISTING, inside ? FILE_FLAG_OVERLAPPED : 0, NULL);
     if (child == INVALID_HANDLE_VALUE) {
@@ -31,22 +34,27 @@ static struct error *pipe_open(HANDLE *ret_host, HANDLE *ret_child, bool is_inpu
     return NULL;
 }
 
-struct error *stdio_open(struct stdio *stdio, const bool wanted[STDIO_COUNT], bool inside) {
+struct error *stdio_open(struct stdio *stdio, const bool wanted[STDIO_COUNT], bool inside)
+{
     struct error *error = NULL;
 
     for (int i = 0; i < STDIO_COUNT && error == NULL; i++)
-        if (wanted[i]) error = pipe_open(&stdio->host[i], &stdio->child[i], i == STDIO_IN, inside);
-    if (error != NULL) stdio_close(stdio);
+        if (wanted[i])
+            error = pipe_open(&stdio->host[i], &stdio->child[i], i == STDIO_IN, inside);
+    if (error != NULL)
+        stdio_close(stdio);
     return error;
 }
 
-struct error *stdio_hand_out(struct stdio *stdio, const struct client *client, json_t *reply) {
+struct error *stdio_hand_out(struct stdio *stdio, const struct client *client, json_t *reply)
+{
     static const char *const keys[STDIO_COUNT] = {"stdin", "stdout", "stderr"};
 
     for (int i = 0; i < STDIO_COUNT; i++) {
         HANDLE given = NULL;
         HANDLE host = stdio->host[i];
-        if (host == NULL) continue;
+        if (host == NULL)
+            continue;
         stdio->host[i] = NULL;
         if (client->process == NULL) {
             CloseHandle(host);
@@ -60,16 +68,20 @@ struct error *stdio_hand_out(struct stdio *stdio, const struct client *client, j
     return NULL;
 }
 
-void stdio_close_child(struct stdio *stdio) {
+void stdio_close_child(struct stdio *stdio)
+{
     for (int i = 0; i < STDIO_COUNT; i++) {
-        if (stdio->child[i] != NULL) CloseHandle(stdio->child[i]);
+        if (stdio->child[i] != NULL)
+            CloseHandle(stdio->child[i]);
         stdio->child[i] = NULL;
     }
 }
 
-void stdio_close(struct stdio *stdio) {
+void stdio_close(struct stdio *stdio)
+{
     for (int i = 0; i < STDIO_COUNT; i++) {
-        if (stdio->host[i] != NULL) CloseHandle(stdio->host[i]);
+        if (stdio->host[i] != NULL)
+            CloseHandle(stdio->host[i]);
         stdio->host[i] = NULL;
     }
     stdio_close_child(stdio);

@@ -18,21 +18,29 @@
 
 /* Pids of emu: commands: far above what Wine or Windows give out. */
 #define FAKE_PID_FIRST 0x40000000u
-#define JOB_PID_LIMIT 4096
+#define JOB_PID_LIMIT  4096
 
-void process_retain(struct process *process) { process->references++; }
+void process_retain(struct process *process)
+{
+    process->references++;
+}
 
-void process_release(struct process *process) {
-    if (--process->references > 0) return;
-    if (process->exited_wait != NULL) CloseThreadpoolWait(process->exited_wait);
-    if (process->handle != NULL) CloseHandle(process->handle);
+void process_release(struct process *process)
+{
+    if (--process->references > 0)
+        return;
+    if (process->exited_wait != NULL)
+        CloseThreadpoolWait(process->exited_wait);
+    if (process->handle != NULL)
+        CloseHandle(process->handle);
     stdio_close(&process->stdio);
     system_release(process->system);
     free(process->command);
     free(process);
 }
 
-static struct process *process_new(struct system *system, const char *command) {
+static struct process *process_new(struct system *system, const char *command)
+{
     struct process *process = mem_new(struct process);
 
     process->system = system;
@@ -43,40 +51,49 @@ static struct process *process_new(struct system *system, const char *command) {
     return process;
 }
 
-char *process_object(const struct process *process) {
+char *process_object(const struct process *process)
+{
     return str_format("%s/%lu %s", process->system->id, (unsigned long)process->pid, process->command);
 }
 
 /* Puts it among its system's processes; the list holds a reference, and so does what will tell its exit. */
-static void process_list_add(struct process *process) {
+static void process_list_add(struct process *process)
+{
     process->next = process->system->processes;
     process->system->processes = process;
     process->references += 2;
 }
 
-static void process_unlist(struct process *process) {
+static void process_unlist(struct process *process)
+{
     for (struct process **place = &process->system->processes; *place != NULL; place = &(*place)->next) {
-        if (*place != process) continue;
+        if (*place != process)
+            continue;
         *place = process->next;
         process_release(process);
         return;
     }
 }
 
-void process_handle_closed(struct process *process) {
-    if (process->exited && process->handles == NULL) process_unlist(process);
+void process_handle_closed(struct process *process)
+{
+    if (process->exited && process->handles == NULL)
+        process_unlist(process);
 }
 
-static void process_tell_exit(void *context, struct delivery delivery) {
+static void process_tell_exit(void *context, struct delivery delivery)
+{
     struct process *process = context;
-    if (process->exit_delivery.delay_ms > delivery.delay_ms) delivery.delay_ms = process->exit_delivery.delay_ms;
+    if (process->exit_delivery.delay_ms > delivery.delay_ms)
+        delivery.delay_ms = process->exit_delivery.delay_ms;
     delivery.twice = delivery.twice || process->exit_delivery.twice;
     handle_notify_all(process->handles, HCS_NOTIFICATION_PROCESS_EXITED, S_OK, delivery);
     process_release(process);
 }
 
 /* The process is gone. Drops the reference of what told so. */
-static void process_exited(struct process *process, uint32_t code) {
+static void process_exited(struct process *process, uint32_t code)
+{
     char *object = process_object(process);
     struct fault fault = counts_find("ProcessExited", object);
     struct system *system = process->system;
@@ -94,12 +111,14 @@ static void process_exited(struct process *process, uint32_t code) {
     process_release(process);
 }
 
-void process_emu_ended(struct process *process, uint32_t code) {
+void process_emu_ended(struct process *process, uint32_t code)
+{
     process->emu = NULL;
     process_exited(process, code);
 }
 
-static void CALLBACK real_exited(PTP_CALLBACK_INSTANCE instance, void *context, PTP_WAIT wait, TP_WAIT_RESULT result) {
+static void CALLBACK real_exited(PTP_CALLBACK_INSTANCE instance, void *context, PTP_WAIT wait, TP_WAIT_RESULT result)
+{
     struct process *process = context;
     DWORD code = 0;
 
@@ -112,12 +131,14 @@ static void CALLBACK real_exited(PTP_CALLBACK_INSTANCE instance, void *context, 
     LeaveCriticalSection(&broker.lock);
 }
 
-static void process_watch(struct process *process) {
+static void process_watch(struct process *process)
+{
     process->exited_wait = CreateThreadpoolWait(real_exited, process, NULL);
     SetThreadpoolWait(process->exited_wait, process->handle, NULL);
 }
 
-static struct error *parameters_read(const json_t *request, json_t **ret_parameters) {
+static struct error *parameters_read(const json_t *request, json_t **ret_parameters)
+{
     json_error_t where;
     json_t *parameters = json_loads(frame_text(request, "parameters"), 0, &where);
 
@@ -130,34 +151,42 @@ static struct error *parameters_read(const json_t *request, json_t **ret_paramet
     return NULL;
 }
 
-static struct error *emu_begin(struct process *process, const json_t *parameters) {
+static struct error *emu_begin(struct process *process, const json_t *parameters)
+{
     static uint32_t next_pid = FAKE_PID_FIRST;
     (void)parameters;
     struct error *error = emu_new(process, process->command, &process->emu);
-    if (error != NULL) return error;
+    if (error != NULL)
+        return error;
     process->pid = next_pid;
     next_pid += 4;
     return NULL;
 }
 
 /* The container's job, made with its first real process. Its processes die with the broker. */
-static struct error *job_open(struct system *system) {
-    JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits = {.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE};
+static struct error *job_open(struct system *system)
+{
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits = {.BasicLimitInformation.LimitFlags =
+                                                       JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE};
 
-    if (system->job != NULL) return NULL;
+    if (system->job != NULL)
+        return NULL;
     system->job = CreateJobObjectW(NULL, NULL);
-    if (system->job == NULL) return error_win32(GetLastError(), "CreateJobObject", system->id, NULL);
+    if (system->job == NULL)
+        return error_win32(GetLastError(), "CreateJobObject", system->id, NULL);
     SetInformationJobObject(system->job, JobObjectExtendedLimitInformation, &limits, sizeof limits);
     return NULL;
 }
 
 /* Starts a real process with the lock given up meanwhile. */
-static struct error *real_begin(struct process *process, const json_t *parameters) {
+static struct error *real_begin(struct process *process, const json_t *parameters)
+{
     struct system *system = process->system;
     struct launch launch = {.parameters = parameters, .command = process->command, .stdio = &process->stdio};
     struct error *error = job_open(system);
 
-    if (error != NULL) return error;
+    if (error != NULL)
+        return error;
     launch.job = system->job;
     launch.layer = str_copy(system->layer);
     LeaveCriticalSection(&broker.lock);
@@ -167,7 +196,8 @@ static struct error *real_begin(struct process *process, const json_t *parameter
     return error;
 }
 
-struct error *process_create(struct system *system, struct client *client, const json_t *request, json_t *reply) {
+struct error *process_create(struct system *system, struct client *client, const json_t *request, json_t *reply)
+{
     static const char *const wanted_keys[STDIO_COUNT] = {"CreateStdInPipe", "CreateStdOutPipe", "CreateStdErrPipe"};
     bool wanted[STDIO_COUNT];
     json_t *parameters = NULL;
@@ -177,29 +207,35 @@ struct error *process_create(struct system *system, struct client *client, const
     struct error *error;
 
     if (system->state != SYSTEM_RUNNING)
-        return error_hresult((uint32_t)(system->state == SYSTEM_STOPPED ? HCS_E_SYSTEM_ALREADY_STOPPED
-                                                                        : HCS_E_INVALID_STATE),
-                             "HcsCreateProcess", system->id, "%s is not running but %s.", system->id,
-                             system_state_name(system->state));
+        return error_hresult(
+            (uint32_t)(system->state == SYSTEM_STOPPED ? HCS_E_SYSTEM_ALREADY_STOPPED : HCS_E_INVALID_STATE),
+            "HcsCreateProcess", system->id, "%s is not running but %s.", system->id, system_state_name(system->state));
     error = parameters_read(request, &parameters);
-    if (error != NULL) return error;
+    if (error != NULL)
+        return error;
     command = frame_text(parameters, "CommandLine");
     inside = emu_is_command(command);
-    for (int i = 0; i < STDIO_COUNT; i++) wanted[i] = frame_flag(parameters, wanted_keys[i]);
+    for (int i = 0; i < STDIO_COUNT; i++)
+        wanted[i] = frame_flag(parameters, wanted_keys[i]);
     system_retain(system);
     process = process_new(system, command);
     if (command[0] == 0 && frame_text(parameters, "ApplicationName")[0] == 0)
         error = error_win32(ERROR_INVALID_PARAMETER, "HcsCreateProcess", system->id, "CommandLine is missing");
-    if (error == NULL) error = stdio_open(&process->stdio, wanted, inside);
-    if (error == NULL) error = inside ? emu_begin(process, parameters) : real_begin(process, parameters);
-    if (error == NULL) error = handle_open(client, request, system, process);
+    if (error == NULL)
+        error = stdio_open(&process->stdio, wanted, inside);
+    if (error == NULL)
+        error = inside ? emu_begin(process, parameters) : real_begin(process, parameters);
+    if (error == NULL)
+        error = handle_open(client, request, system, process);
     if (error != NULL) {
         emu_free(process->emu);
         process->emu = NULL;
-        if (process->handle != NULL) TerminateProcess(process->handle, 1);
+        if (process->handle != NULL)
+            TerminateProcess(process->handle, 1);
         goto done;
     }
-    if (!inside) stdio_close_child(&process->stdio);
+    if (!inside)
+        stdio_close_child(&process->stdio);
     process_list_add(process);
     if (!frame_flag(request, "keep_pipes")) {
         process->pipes_given = true;
@@ -212,7 +248,8 @@ struct error *process_create(struct system *system, struct client *client, const
         process_watch(process);
     }
     /* Terminated while its process was being made. */
-    if (system->state >= SYSTEM_STOPPING) process_terminate_now(process, system->exit_code);
+    if (system->state >= SYSTEM_STOPPING)
+        process_terminate_now(process, system->exit_code);
 done:
     process_release(process);
     system_release(system);
@@ -220,17 +257,20 @@ done:
     return error;
 }
 
-static bool job_has(const struct system *system, uint32_t pid) {
+static bool job_has(const struct system *system, uint32_t pid)
+{
     size_t count;
     uint32_t *pids = process_list(system, &count);
     bool found = false;
 
-    for (size_t i = 0; i < count; i++) found = found || pids[i] == pid;
+    for (size_t i = 0; i < count; i++)
+        found = found || pids[i] == pid;
     free(pids);
     return found;
 }
 
-struct error *process_open(struct system *system, struct client *client, const json_t *request, json_t *reply) {
+struct error *process_open(struct system *system, struct client *client, const json_t *request, json_t *reply)
+{
     uint32_t pid = (uint32_t)frame_number(request, "pid");
     struct process *process = system->processes;
     struct error *error;
@@ -238,7 +278,8 @@ struct error *process_open(struct system *system, struct client *client, const j
     if (system->state == SYSTEM_STOPPED)
         return error_hresult((uint32_t)HCS_E_SYSTEM_ALREADY_STOPPED, "HcsOpenProcess", system->id,
                              "%s has already stopped.", system->id);
-    while (process != NULL && process->pid != pid) process = process->next;
+    while (process != NULL && process->pid != pid)
+        process = process->next;
     if (process == NULL) {
         HANDLE handle = job_has(system, pid) ? OpenProcess(PROCESS_ALL_ACCESS, FALSE, pid) : NULL;
         if (handle == NULL)
@@ -259,11 +300,15 @@ struct error *process_open(struct system *system, struct client *client, const j
     return error;
 }
 
-void process_terminate_now(struct process *process, uint32_t code) {
-    if (process->exited) return;
+void process_terminate_now(struct process *process, uint32_t code)
+{
+    if (process->exited)
+        return;
     process->terminated = true;
-    if (process->emu != NULL) emu_end(process->emu, code);
-    if (process->handle != NULL) TerminateProcess(process->handle, code);
+    if (process->emu != NULL)
+        emu_end(process->emu, code);
+    if (process->handle != NULL)
+        TerminateProcess(process->handle, code);
 }
 
 struct termination {
@@ -271,7 +316,8 @@ struct termination {
     uint32_t code;
 };
 
-static void terminate_run(void *context, struct delivery delivery) {
+static void terminate_run(void *context, struct delivery delivery)
+{
     struct termination *termination = context;
     termination->process->exit_delivery = delivery;
     process_terminate_now(termination->process, termination->code);
@@ -279,7 +325,8 @@ static void terminate_run(void *context, struct delivery delivery) {
     free(termination);
 }
 
-struct error *process_terminate(struct process *process, uint32_t code, const struct fault *fault) {
+struct error *process_terminate(struct process *process, uint32_t code, const struct fault *fault)
+{
     struct termination *termination;
 
     if (process->exited)
@@ -298,25 +345,30 @@ struct error *process_terminate(struct process *process, uint32_t code, const st
     return NULL;
 }
 
-void process_end_all(struct system *system, uint32_t code) {
+void process_end_all(struct system *system, uint32_t code)
+{
     for (struct process *process = system->processes; process != NULL; process = process->next)
         process_terminate_now(process, code);
 }
 
-bool process_any_running(const struct system *system) {
+bool process_any_running(const struct system *system)
+{
     const struct process *process = system->processes;
-    while (process != NULL && process->exited) process = process->next;
+    while (process != NULL && process->exited)
+        process = process->next;
     return process != NULL;
 }
 
-uint32_t *process_list(const struct system *system, size_t *ret_count) {
+uint32_t *process_list(const struct system *system, size_t *ret_count)
+{
     uint32_t *pids = mem_new_array(JOB_PID_LIMIT, uint32_t);
     size_t size = offsetof(JOBOBJECT_BASIC_PROCESS_ID_LIST, ProcessIdList) + JOB_PID_LIMIT * sizeof(ULONG_PTR);
     JOBOBJECT_BASIC_PROCESS_ID_LIST *list = mem_zero(size);
     size_t count = 0;
 
     for (const struct process *process = system->processes; process != NULL; process = process->next)
-        if (!process->exited && process->handle == NULL && count < JOB_PID_LIMIT) pids[count++] = process->pid;
+        if (!process->exited && process->handle == NULL && count < JOB_PID_LIMIT)
+            pids[count++] = process->pid;
     if (system->job != NULL &&
         QueryInformationJobObject(system->job, JobObjectBasicProcessIdList, list, (DWORD)size, NULL))
         for (DWORD i = 0; i < list->NumberOfProcessIdsInList && count < JOB_PID_LIMIT; i++)

@@ -13,12 +13,12 @@ struct process {
     struct system *system;
     uint32_t pid;
     char *command;
-    HANDLE handle;   /* of a real process */
+    HANDLE handle; /* of a real process */
     PTP_WAIT exited_wait;
     struct emu *emu; /* of an emu: command, until it has ended */
     struct stdio stdio;
     bool exited;
-    bool terminated;    /* somebody asked for its end */
+    bool terminated; /* somebody asked for its end */
     bool pipes_given;
     uint32_t exit_code;
     uint64_t created;
@@ -32,12 +32,12 @@ void process_release(struct process *process);
 
 /* HcsCreateProcess, with the lock held at entry and exit and given up in between. Opens the request's handle on it and
  * fills in the pid and the pipes. */
-struct error *process_create(struct system *system, struct client *client, const json_t *request, json_t *reply)
-    ERROR_MUST_CHECK;
+struct error *process_create(struct system *system, struct client *client, const json_t *request,
+                             json_t *reply) ERROR_MUST_CHECK;
 
 /* HcsOpenProcess: a process that HCS made, or another one of the container's job. */
-struct error *process_open(struct system *system, struct client *client, const json_t *request, json_t *reply)
-    ERROR_MUST_CHECK;
+struct error *process_open(struct system *system, struct client *client, const json_t *request,
+                           json_t *reply) ERROR_MUST_CHECK;
 
 /* HcsTerminateProcess and HcsSignalProcess. */
 struct error *process_terminate(struct process *process, uint32_t code, const struct fault *fault) ERROR_MUST_CHECK;

@@ -14,13 +14,17 @@
 #include "server.h"
 #include "shared/frame.h"
 
-static json_t *json_time(uint64_t filetime) {
+static json_t *json_time(uint64_t filetime)
+{
     char text[40];
     clock_format_rfc3339(clock_from_filetime(filetime), text);
     return json_string(text);
 }
 
-static uint64_t filetime_value(FILETIME time) { return ((uint64_t)time.dwHighDateTime << 32) | time.dwLowDateTime; }
+static uint64_t filetime_value(FILETIME time)
+{
+    return ((uint64_t)time.dwHighDateTime << 32) | time.dwLowDateTime;
+}
 
 /* One process's figures; those of an emu: command are made up, but constant. */
 struct usage {
@@ -32,7 +36,8 @@ struct usage {
     char *image;
 };
 
-static struct usage usage_of(const struct system *system, uint32_t pid) {
+static struct usage usage_of(const struct system *system, uint32_t pid)
+{
     struct usage usage = {.commit = 1 << 20, .working_set = 1 << 19, .created = system->created};
     const struct process *process = system->processes;
     HANDLE handle;
@@ -41,8 +46,10 @@ static struct usage usage_of(const struct system *system, uint32_t pid) {
     wchar_t image[MAX_PATH] = L"";
     DWORD length = MAX_PATH;
 
-    while (process != NULL && process->pid != pid) process = process->next;
-    if (process != NULL) usage.created = process->created;
+    while (process != NULL && process->pid != pid)
+        process = process->next;
+    if (process != NULL)
+        usage.created = process->created;
     if (process != NULL && process->handle == NULL) {
         usage.image = str_copy("emu.exe");
         return usage;
@@ -57,33 +64,37 @@ static struct usage usage_of(const struct system *system, uint32_t pid) {
         usage.commit = memory.PagefileUsage;
         usage.working_set = memory.WorkingSetSize;
     }
-    if (handle != NULL) QueryFullProcessImageNameW(handle, 0, image, &length);
+    if (handle != NULL)
+        QueryFullProcessImageNameW(handle, 0, image, &length);
     const wchar_t *name = wcsrchr(image, L'\\');
     usage.image = text_from_utf16z((const char16_t *)(name == NULL ? image : name + 1));
-    if (handle != NULL) CloseHandle(handle);
+    if (handle != NULL)
+        CloseHandle(handle);
     return usage;
 }
 
-static json_t *process_list_json(struct system *system) {
+static json_t *process_list_json(struct system *system)
+{
     size_t count;
     uint32_t *pids = process_list(system, &count);
     json_t *list = json_array();
 
     for (size_t i = 0; i < count; i++) {
         struct usage usage = usage_of(system, pids[i]);
-        json_array_append_new(
-            list, json_pack("{s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "CreateTimestamp", json_time(usage.created),
-                            "ImageName", usage.image, "KernelTime100ns", (json_int_t)usage.kernel, "MemoryCommitBytes",
-                            (json_int_t)usage.commit, "MemoryWorkingSetPrivateBytes", (json_int_t)usage.working_set,
-                            "MemoryWorkingSetSharedBytes", (json_int_t)0, "ProcessId", (json_int_t)pids[i],
-                            "UserTime100ns", (json_int_t)usage.user));
+        json_array_append_new(list, json_pack("{s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "CreateTimestamp",
+                                              json_time(usage.created), "ImageName", usage.image, "KernelTime100ns",
+                                              (json_int_t)usage.kernel, "MemoryCommitBytes", (json_int_t)usage.commit,
+                                              "MemoryWorkingSetPrivateBytes", (json_int_t)usage.working_set,
+                                              "MemoryWorkingSetSharedBytes", (json_int_t)0, "ProcessId",
+                                              (json_int_t)pids[i], "UserTime100ns", (json_int_t)usage.user));
         free(usage.image);
     }
     free(pids);
     return list;
 }
 
-static json_t *statistics_json(struct system *system) {
+static json_t *statistics_json(struct system *system)
+{
     uint64_t now = broker_filetime();
     struct usage sum = {0};
     size_t count;
@@ -98,23 +109,24 @@ static json_t *statistics_json(struct system *system) {
         free(usage.image);
     }
     free(pids);
-    return json_pack("{s:o, s:o, s:I, s:{s:I, s:I, s:I}, s:{s:I, s:I, s:I}, s:{s:I, s:I, s:I, s:I}}", "Timestamp",
-                     json_time(now), "ContainerStartTime",
-                     json_time(system->started != 0 ? system->started : system->created), "Uptime100ns",
-                     (json_int_t)(system->started == 0 ? 0 : now - system->started), "Memory", "MemoryUsageCommitBytes",
-                     (json_int_t)sum.commit, "MemoryUsageCommitPeakBytes", (json_int_t)sum.commit,
-                     "MemoryUsagePrivateWorkingSetBytes", (json_int_t)sum.working_set, "Processor", "TotalRuntime100ns",
-                     (json_int_t)(sum.kernel + sum.user), "RuntimeUser100ns", (json_int_t)sum.user,
-                     "RuntimeKernel100ns", (json_int_t)sum.kernel, "Storage", "ReadCountNormalized", (json_int_t)0,
-                     "ReadSizeBytes", (json_int_t)0, "WriteCountNormalized", (json_int_t)0, "WriteSizeBytes",
-                     (json_int_t)0);
+    return json_pack(
+        "{s:o, s:o, s:I, s:{s:I, s:I, s:I}, s:{s:I, s:I, s:I}, s:{s:I, s:I, s:I, s:I}}", "Timestamp", json_time(now),
+        "ContainerStartTime", json_time(system->started != 0 ? system->started : system->created), "Uptime100ns",
+        (json_int_t)(system->started == 0 ? 0 : now - system->started), "Memory", "MemoryUsageCommitBytes",
+        (json_int_t)sum.commit, "MemoryUsageCommitPeakBytes", (json_int_t)sum.commit,
+        "MemoryUsagePrivateWorkingSetBytes", (json_int_t)sum.working_set, "Processor", "TotalRuntime100ns",
+        (json_int_t)(sum.kernel + sum.user), "RuntimeUser100ns", (json_int_t)sum.user, "RuntimeKernel100ns",
+        (json_int_t)sum.kernel, "Storage", "ReadCountNormalized", (json_int_t)0, "ReadSizeBytes", (json_int_t)0,
+        "WriteCountNormalized", (json_int_t)0, "WriteSizeBytes", (json_int_t)0);
 }
 
-static json_t *system_json(const struct system *system) {
-    json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b}", "Id", system->id, "SystemType", system->type, "Name",
-                             system->name, "Owner", system->owner, "State", system_state_name(system->state),
+static json_t *system_json(const struct system *system)
+{
+    json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b}", "Id", system->id, "SystemType", system->type,
+                             "Name", system->name, "Owner", system->owner, "State", system_state_name(system->state),
                              "RuntimeOsType", "Windows", "IsRuntimeTemplate", system->state == SYSTEM_SAVED);
-    if (system->hyperv) json_object_set_new(json, "RuntimeId", json_string(system->runtime_id));
+    if (system->hyperv)
+        json_object_set_new(json, "RuntimeId", json_string(system->runtime_id));
     if (!system->hyperv) {
         json_object_set_new(json, "SiloGuid", json_string(system->runtime_id));
         json_object_set_new(json, "ObRoot", json_string("\\Silos\\1"));
@@ -126,7 +138,8 @@ static json_t *system_json(const struct system *system) {
     return json;
 }
 
-struct error *properties_system(struct system *system, const char *query, json_t **ret_properties) {
+struct error *properties_system(struct system *system, const char *query, json_t **ret_properties)
+{
     json_t *wanted = query[0] == 0 ? json_object() : json_loads(query, 0, NULL);
     json_t *properties;
     size_t index;
@@ -138,16 +151,19 @@ struct error *properties_system(struct system *system, const char *query, json_t
                              "The query is no JSON object.");
     }
     properties = system_json(system);
-    json_array_foreach(json_object_get(wanted, "PropertyTypes"), index, type) {
+    json_array_foreach(json_object_get(wanted, "PropertyTypes"), index, type)
+    {
         const char *name = json_string_value(type) == NULL ? "" : json_string_value(type);
-        if (strcmp(name, "Statistics") == 0) json_object_set_new(properties, name, statistics_json(system));
-        if (strcmp(name, "ProcessList") == 0) json_object_set_new(properties, name, process_list_json(system));
+        if (strcmp(name, "Statistics") == 0)
+            json_object_set_new(properties, name, statistics_json(system));
+        if (strcmp(name, "ProcessList") == 0)
+            json_object_set_new(properties, name, process_list_json(system));
         if (strcmp(name, "MappedVirtualDisk") == 0)
             json_object_set_new(properties, "MappedVirtualDiskControllers", json_object());
         if (strcmp(name, "GuestConnection") == 0 && system->hyperv)
             json_object_set_new(properties, "GuestConnectionInfo",
-                                json_pack("{s:[{s:i, s:i}], s:i, s:{s:b, s:b, s:b}}", "SupportedSchemaVersions", "Major",
-                                          2, "Minor", 5, "ProtocolVersion", 4, "GuestDefinedCapabilities",
+                                json_pack("{s:[{s:i, s:i}], s:i, s:{s:b, s:b, s:b}}", "SupportedSchemaVersions",
+                                          "Major", 2, "Minor", 5, "ProtocolVersion", 4, "GuestDefinedCapabilities",
                                           "NamespaceAddRequestSupported", 1, "SignalProcessSupported", 1,
                                           "DumpStacksSupported", 0));
     }
@@ -156,24 +172,30 @@ struct error *properties_system(struct system *system, const char *query, json_t
     return NULL;
 }
 
-json_t *properties_process(const struct process *process) {
+json_t *properties_process(const struct process *process)
+{
     return json_pack("{s:I, s:b, s:I, s:i}", "ProcessId", (json_int_t)process->pid, "Exited", process->exited,
                      "ExitCode", (json_int_t)process->exit_code, "LastWaitResult", 0);
 }
 
-static bool filter_matches(const json_t *query, const char *key, const char *value) {
+static bool filter_matches(const json_t *query, const char *key, const char *value)
+{
     const json_t *wanted = json_object_get(query, key);
     size_t index;
     json_t *item;
 
-    if (!json_is_array(wanted)) return true;
-    json_array_foreach(wanted, index, item) {
-        if (json_is_string(item) && text_equal_ascii_nocase(json_string_value(item), value)) return true;
+    if (!json_is_array(wanted))
+        return true;
+    json_array_foreach(wanted, index, item)
+    {
+        if (json_is_string(item) && text_equal_ascii_nocase(json_string_value(item), value))
+            return true;
     }
     return false;
 }
 
-struct error *properties_enumerate(const char *text, json_t **ret_systems) {
+struct error *properties_enumerate(const char *text, json_t **ret_systems)
+{
     json_t *query = text[0] == 0 ? json_object() : json_loads(text, 0, NULL);
     json_t *systems;
 
@@ -192,13 +214,16 @@ struct error *properties_enumerate(const char *text, json_t **ret_systems) {
     return NULL;
 }
 
-static unsigned count_handles(const struct handle *handle) {
+static unsigned count_handles(const struct handle *handle)
+{
     unsigned count = 0;
-    for (; handle != NULL; handle = handle->next_of_object) count++;
+    for (; handle != NULL; handle = handle->next_of_object)
+        count++;
     return count;
 }
 
-static json_t *books_system(const struct system *system) {
+static json_t *books_system(const struct system *system)
+{
     json_t *processes = json_array();
     json_t *json;
 
@@ -219,7 +244,8 @@ static json_t *books_system(const struct system *system) {
     return json;
 }
 
-json_t *properties_books(void) {
+json_t *properties_books(void)
+{
     json_t *systems = json_array();
     json_t *layers = json_array();
     json_t *clients = json_array();
@@ -231,15 +257,16 @@ json_t *properties_books(void) {
     }
     for (const struct layer *layer = broker.layers; layer != NULL; layer = layer->next) {
         char *disk = str_format("%s\\sandbox.vhdx", layer->path);
-        json_array_append_new(layers, json_pack("{s:s, s:b, s:b, s:s, s:O}", "path", layer->path, "activated", 1,
-                                                "prepared", layer->prepared, "mount_path", layer->volume, "parents",
-                                                layer->parents));
+        json_array_append_new(layers,
+                              json_pack("{s:s, s:b, s:b, s:s, s:O}", "path", layer->path, "activated", 1, "prepared",
+                                        layer->prepared, "mount_path", layer->volume, "parents", layer->parents));
         json_array_append_new(disks, json_string(disk));
         free(disk);
     }
     for (const struct client *client = broker.clients; client != NULL; client = client->next) {
         int handles = 0;
-        for (const struct handle *handle = client->handles; handle != NULL; handle = handle->next_of_client) handles++;
+        for (const struct handle *handle = client->handles; handle != NULL; handle = handle->next_of_client)
+            handles++;
         json_array_append_new(clients, json_pack("{s:I, s:i}", "pid", (json_int_t)client->pid, "handles", handles));
     }
     return json_pack("{s:b, s:I, s:o, s:o, s:o, s:o, s:O, s:o, s:i}", "running", 1, "pid",

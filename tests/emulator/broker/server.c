@@ -7,7 +7,7 @@
 #include "shared/frame.h"
 #include "shared/result.h"
 
-#define READ_SIZE (64u << 10)
+#define READ_SIZE   (64u << 10)
 #define QUEUE_LIMIT (64u << 20)
 
 /* One instance of the pipe. References: one for the reader, one for a write in flight, one for each request. */
@@ -34,11 +34,14 @@ struct request {
 static struct error *connection_listen(void) ERROR_MUST_CHECK;
 
 /* Locked. */
-static void connection_release(struct connection *connection) {
-    if (--connection->references > 0) return;
+static void connection_release(struct connection *connection)
+{
+    if (--connection->references > 0)
+        return;
     CloseHandle(connection->pipe);
     CloseThreadpoolIo(connection->io);
-    if (connection->client.process != NULL) CloseHandle(connection->client.process);
+    if (connection->client.process != NULL)
+        CloseHandle(connection->client.process);
     buffer_free(&connection->in);
     buffer_free(&connection->out);
     buffer_free(&connection->flying);
@@ -46,13 +49,16 @@ static void connection_release(struct connection *connection) {
 }
 
 /* Locked. The client is gone, or is made to go. */
-static void connection_close(struct connection *connection) {
+static void connection_close(struct connection *connection)
+{
     struct client **place;
 
-    if (!connection->client.connected) return;
+    if (!connection->client.connected)
+        return;
     connection->client.connected = false;
     for (place = &broker.clients; *place != NULL; place = &(*place)->next) {
-        if (*place != &connection->client) continue;
+        if (*place != &connection->client)
+            continue;
         *place = connection->client.next;
         break;
     }
@@ -62,16 +68,19 @@ static void connection_close(struct connection *connection) {
 }
 
 /* Locked. The reader is made to close the connection. Not done at once: the caller may be walking through handles. */
-static void connection_break(struct connection *connection) {
+static void connection_break(struct connection *connection)
+{
     connection->broken = true;
     CancelIoEx(connection->pipe, NULL);
 }
 
 /* Locked. */
-static void connection_write(struct connection *connection) {
+static void connection_write(struct connection *connection)
+{
     struct buffer empty = connection->flying;
 
-    if (connection->writes || connection->out.size == 0 || !connection->client.connected || connection->broken) return;
+    if (connection->writes || connection->out.size == 0 || !connection->client.connected || connection->broken)
+        return;
     buffer_clear(&empty);
     connection->flying = connection->out;
     connection->out = empty;
@@ -89,10 +98,12 @@ static void connection_write(struct connection *connection) {
 }
 
 /* Locked. False when nothing more will be read. */
-static bool connection_read(struct connection *connection) {
+static bool connection_read(struct connection *connection)
+{
     uint8_t *place = buffer_reserve(&connection->in, READ_SIZE);
 
-    if (connection->broken) return false;
+    if (connection->broken)
+        return false;
     StartThreadpoolIo(connection->io);
     if (ReadFile(connection->pipe, place, READ_SIZE, NULL, &connection->reading) || GetLastError() == ERROR_IO_PENDING)
         return true;
@@ -100,10 +111,12 @@ static bool connection_read(struct connection *connection) {
     return false;
 }
 
-void server_send(struct client *client, const json_t *message) {
+void server_send(struct client *client, const json_t *message)
+{
     struct connection *connection = client->connection;
 
-    if (!client->connected) return;
+    if (!client->connected)
+        return;
     frame_add(&connection->out, message);
     if (connection->out.size > QUEUE_LIMIT) {
         connection_break(connection);
@@ -112,7 +125,8 @@ void server_send(struct client *client, const json_t *message) {
     connection_write(connection);
 }
 
-static void CALLBACK request_run(PTP_CALLBACK_INSTANCE instance, void *context) {
+static void CALLBACK request_run(PTP_CALLBACK_INSTANCE instance, void *context)
+{
     struct request *request = context;
     struct client *client = &request->connection->client;
     json_t *reply = json_pack("{s:I}", "n", (json_int_t)frame_number(request->message, "n"));
@@ -137,12 +151,15 @@ static void CALLBACK request_run(PTP_CALLBACK_INSTANCE instance, void *context) 
 }
 
 /* Locked. False when the bytes are no frames. */
-static bool connection_dispatch(struct connection *connection) {
+static bool connection_dispatch(struct connection *connection)
+{
     for (;;) {
         struct request *request;
         json_t *message;
-        if (!frame_take(&connection->in, &message)) return false;
-        if (message == NULL) return true;
+        if (!frame_take(&connection->in, &message))
+            return false;
+        if (message == NULL)
+            return true;
         request = mem_new(struct request);
         request->connection = connection;
         request->message = message;
@@ -157,7 +174,8 @@ static bool connection_dispatch(struct connection *connection) {
 }
 
 /* Locked. */
-static void connection_accept(struct connection *connection) {
+static void connection_accept(struct connection *connection)
+{
     connection->listens = false;
     connection->client.connected = true;
     GetNamedPipeClientProcessId(connection->pipe, &connection->client.pid);
@@ -168,7 +186,8 @@ static void connection_accept(struct connection *connection) {
 }
 
 /* Locked. */
-static void reading_completed(struct connection *connection, ULONG result, ULONG_PTR bytes) {
+static void reading_completed(struct connection *connection, ULONG result, ULONG_PTR bytes)
+{
     bool goes_on = result == NO_ERROR || result == ERROR_PIPE_CONNECTED;
 
     if (connection->listens) {
@@ -183,13 +202,15 @@ static void reading_completed(struct connection *connection, ULONG result, ULONG
     } else {
         goes_on = false;
     }
-    if (goes_on && connection_read(connection)) return;
+    if (goes_on && connection_read(connection))
+        return;
     connection_close(connection);
     connection_release(connection);
 }
 
 static void CALLBACK io_completed(PTP_CALLBACK_INSTANCE instance, void *context, void *overlapped, ULONG result,
-                                  ULONG_PTR bytes, PTP_IO io) {
+                                  ULONG_PTR bytes, PTP_IO io)
+{
     struct connection *connection = context;
 
     (void)instance;
@@ -210,7 +231,8 @@ static void CALLBACK io_completed(PTP_CALLBACK_INSTANCE instance, void *context,
 }
 
 /* One more instance that waits for a client. Locked, or before the first client. */
-static struct error *connection_listen(void) {
+static struct error *connection_listen(void)
+{
     struct connection *connection = mem_new(struct connection);
     DWORD code;
 
@@ -233,7 +255,8 @@ static struct error *connection_listen(void) {
         return error_win32(code, "CreateThreadpoolIo", NULL, NULL);
     }
     StartThreadpoolIo(connection->io);
-    if (ConnectNamedPipe(connection->pipe, &connection->reading) || GetLastError() == ERROR_IO_PENDING) return NULL;
+    if (ConnectNamedPipe(connection->pipe, &connection->reading) || GetLastError() == ERROR_IO_PENDING)
+        return NULL;
     code = GetLastError();
     CancelThreadpoolIo(connection->io);
     if (code == ERROR_PIPE_CONNECTED) {
@@ -248,7 +271,8 @@ static struct error *connection_listen(void) {
     return error_win32(code, "ConnectNamedPipe", NULL, NULL);
 }
 
-struct error *server_start(void) {
+struct error *server_start(void)
+{
     struct error *error;
 
     EnterCriticalSection(&broker.lock);

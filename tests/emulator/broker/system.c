@@ -13,13 +13,13 @@
 #include "shared/frame.h"
 #include "shared/result.h"
 
-#define EXIT_SHUTDOWN 0xC000013Au  /* STATUS_CONTROL_C_EXIT: what a console program ends with at a shutdown */
+#define EXIT_SHUTDOWN  0xC000013Au /* STATUS_CONTROL_C_EXIT: what a console program ends with at a shutdown */
 #define EXIT_TERMINATE 1067u       /* ERROR_PROCESS_ABORTED */
 #define EXIT_DISK_LOST 0xC0000006u /* STATUS_IN_PAGE_ERROR */
 
 static const char *const state_names[] = {
-    [SYSTEM_CREATED] = "Created", [SYSTEM_STARTING] = "Created",  [SYSTEM_RUNNING] = "Running",
-    [SYSTEM_PAUSING] = "Running", [SYSTEM_PAUSED] = "Paused",     [SYSTEM_RESUMING] = "Paused",
+    [SYSTEM_CREATED] = "Created", [SYSTEM_STARTING] = "Created",      [SYSTEM_RUNNING] = "Running",
+    [SYSTEM_PAUSING] = "Running", [SYSTEM_PAUSED] = "Paused",         [SYSTEM_RESUMING] = "Paused",
     [SYSTEM_SAVING] = "Paused",   [SYSTEM_SAVED] = "SavedAsTemplate", [SYSTEM_STOPPING] = "Running",
     [SYSTEM_STOPPED] = "Stopped",
 };
@@ -55,13 +55,22 @@ struct work {
     uint64_t handle;
 };
 
-const char *system_state_name(enum system_state state) { return state_names[state]; }
+const char *system_state_name(enum system_state state)
+{
+    return state_names[state];
+}
 
-void system_retain(struct system *system) { system->references++; }
+void system_retain(struct system *system)
+{
+    system->references++;
+}
 
-void system_release(struct system *system) {
-    if (--system->references > 0) return;
-    if (system->job != NULL) CloseHandle(system->job);
+void system_release(struct system *system)
+{
+    if (--system->references > 0)
+        return;
+    if (system->job != NULL)
+        CloseHandle(system->job);
     json_decref(system->layers);
     json_decref(system->disks);
     json_decref(system->modifications);
@@ -74,13 +83,16 @@ void system_release(struct system *system) {
     free(system);
 }
 
-struct system *system_find(const char *id) {
+struct system *system_find(const char *id)
+{
     struct system *system = broker.systems;
-    while (system != NULL && strcmp(system->id, id) != 0) system = system->next;
+    while (system != NULL && strcmp(system->id, id) != 0)
+        system = system->next;
     return system;
 }
 
-struct system *system_new(const char *id) {
+struct system *system_new(const char *id)
+{
     struct system *system = mem_new(struct system);
 
     system->id = str_copy(id);
@@ -96,79 +108,101 @@ struct system *system_new(const char *id) {
 }
 
 /* The system is no longer among the living. */
-static void system_unlist(struct system *system) {
+static void system_unlist(struct system *system)
+{
     for (struct system **place = &broker.systems; *place != NULL; place = &(*place)->next) {
-        if (*place != system) continue;
+        if (*place != system)
+            continue;
         *place = system->next;
         system_release(system);
         return;
     }
 }
 
-static void system_exited(void *context, struct delivery delivery) {
+static void system_exited(void *context, struct delivery delivery)
+{
     struct system *system = context;
-    if (system->exit_delivery.delay_ms > delivery.delay_ms) delivery.delay_ms = system->exit_delivery.delay_ms;
+    if (system->exit_delivery.delay_ms > delivery.delay_ms)
+        delivery.delay_ms = system->exit_delivery.delay_ms;
     delivery.twice = delivery.twice || system->exit_delivery.twice;
     handle_notify_all(system->handles, HCS_NOTIFICATION_SYSTEM_EXITED, system->exit_status, delivery);
     system_release(system);
 }
 
 /* All its processes are gone: so is the system. */
-static void system_finish(struct system *system) {
+static void system_finish(struct system *system)
+{
     struct fault fault = counts_find("SystemExited", system->id);
 
     system->state = SYSTEM_STOPPED;
-    if (fault.action == FAULT_FAIL) system->exit_status = fault.has_hresult ? fault.hresult : HCS_E_UNEXPECTED_EXIT;
+    if (fault.action == FAULT_FAIL)
+        system->exit_status = fault.has_hresult ? fault.hresult : HCS_E_UNEXPECTED_EXIT;
     system_retain(system);
     held_submit(&fault, system_exited, system);
     fault_free(&fault);
     system_unlist(system);
 }
 
-void system_process_ended(struct system *system) {
-    if (system->state == SYSTEM_STOPPING && !process_any_running(system)) system_finish(system);
+void system_process_ended(struct system *system)
+{
+    if (system->state == SYSTEM_STOPPING && !process_any_running(system))
+        system_finish(system);
 }
 
-void system_end(struct system *system, const char *exit_type, int32_t status, uint32_t code) {
-    if (system->state == SYSTEM_STOPPED || system->state == SYSTEM_STOPPING) return;
+void system_end(struct system *system, const char *exit_type, int32_t status, uint32_t code)
+{
+    if (system->state == SYSTEM_STOPPED || system->state == SYSTEM_STOPPING)
+        return;
     system->state = SYSTEM_STOPPING;
     system->exit_type = exit_type;
     system->exit_status = status;
     system->exit_code = code;
-    if (system->job != NULL) TerminateJobObject(system->job, code);
+    if (system->job != NULL)
+        TerminateJobObject(system->job, code);
     process_end_all(system, code);
-    if (!process_any_running(system)) system_finish(system);
+    if (!process_any_running(system))
+        system_finish(system);
 }
 
-void system_volume_lost(struct system *system) {
-    if (system->job != NULL) TerminateJobObject(system->job, EXIT_DISK_LOST);
+void system_volume_lost(struct system *system)
+{
+    if (system->job != NULL)
+        TerminateJobObject(system->job, EXIT_DISK_LOST);
     process_end_all(system, EXIT_DISK_LOST);
 }
 
-void system_handle_closed(struct system *system) {
-    if (system->handles != NULL || !system->ends_with_last_handle) return;
+void system_handle_closed(struct system *system)
+{
+    if (system->handles != NULL || !system->ends_with_last_handle)
+        return;
     system_end(system, "ForcedExit", S_OK, EXIT_TERMINATE);
 }
 
-static void work_complete(const struct work *work, int32_t status, struct delivery delivery) {
+static void work_complete(const struct work *work, int32_t status, struct delivery delivery)
+{
     for (struct handle *handle = work->system->handles; handle != NULL; handle = handle->next_of_object) {
-        if (handle->client != work->client || handle->value != work->handle) continue;
+        if (handle->client != work->client || handle->value != work->handle)
+            continue;
         handle_notify(handle, operations[work->operation].notification, status, delivery);
         return;
     }
 }
 
-static void work_run(void *context, struct delivery delivery) {
+static void work_run(void *context, struct delivery delivery)
+{
     struct work *work = context;
     struct system *system = work->system;
 
     if (work->operation == OPERATION_SHUTDOWN || work->operation == OPERATION_TERMINATE) {
         bool graceful = work->operation == OPERATION_SHUTDOWN;
-        if (system->state < SYSTEM_STOPPING) system->exit_delivery = delivery;
+        if (system->state < SYSTEM_STOPPING)
+            system->exit_delivery = delivery;
         system_end(system, graceful ? "GracefulExit" : "ForcedExit", S_OK, graceful ? EXIT_SHUTDOWN : EXIT_TERMINATE);
     } else if (system->state == operations[work->operation].during || work->operation == OPERATION_CREATE) {
-        if (work->operation != OPERATION_CREATE) system->state = operations[work->operation].after;
-        if (work->operation == OPERATION_START) system->started = broker_filetime();
+        if (work->operation != OPERATION_CREATE)
+            system->state = operations[work->operation].after;
+        if (work->operation == OPERATION_START)
+            system->started = broker_filetime();
         work_complete(work, S_OK, delivery);
     } /* else: the system ended meanwhile, and its exit says so */
     system_release(system);
@@ -176,7 +210,8 @@ static void work_run(void *context, struct delivery delivery) {
 }
 
 struct error *system_operate(struct system *system, enum system_operation operation, struct client *client,
-                             const json_t *request, const struct fault *fault) {
+                             const json_t *request, const struct fault *fault)
+{
     struct work *work;
 
     if (system->state == SYSTEM_STOPPED)

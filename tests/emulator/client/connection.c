@@ -14,7 +14,7 @@
 #include "shared/result.h"
 
 #define START_MS 30000
-#define DIAL_MS 20
+#define DIAL_MS  20
 
 /* A call that waits for its answer. */
 struct call {
@@ -38,37 +38,44 @@ static struct {
     struct names names;
 } own; /* all zero: SRWLOCK_INIT, INIT_ONCE_STATIC_INIT */
 
-static BOOL CALLBACK names_once(PINIT_ONCE once, void *parameter, void **context) {
+static BOOL CALLBACK names_once(PINIT_ONCE once, void *parameter, void **context)
+{
     HMODULE module = NULL;
 
     (void)once;
     (void)parameter;
     (void)context;
     /* Pinned: the reader's thread runs its code to the end of the process. */
-    GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN, (PCWSTR)(void *)names_once,
-                       &module);
+    GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN,
+                       (PCWSTR)(void *)names_once, &module);
     return names_init(&own.names, module);
 }
 
-const struct names *connection_names(void) {
+const struct names *connection_names(void)
+{
     InitOnceExecuteOnce(&own.once, names_once, NULL, NULL);
     return &own.names;
 }
 
 /* A process outside the caller's job object, to be the broker's parent: a child belongs to its parent's job, and a
  * kill-on-close job of the caller would end the broker with it. NULL when there is none that may be used. */
-static HANDLE parent_outside_job(void) {
+static HANDLE parent_outside_job(void)
+{
     static const wchar_t *const names[] = {L"services.exe", L"explorer.exe", L"wininit.exe"};
     HANDLE snapshot = CreateToolhelp32Snapshot(TH32CS_SNAPPROCESS, 0);
     PROCESSENTRY32W entry = {.dwSize = sizeof entry};
     HANDLE parent = NULL;
     BOOL in_job;
 
-    if (snapshot == INVALID_HANDLE_VALUE) return NULL;
-    for (BOOL more = Process32FirstW(snapshot, &entry); more && parent == NULL; more = Process32NextW(snapshot, &entry)) {
+    if (snapshot == INVALID_HANDLE_VALUE)
+        return NULL;
+    for (BOOL more = Process32FirstW(snapshot, &entry); more && parent == NULL;
+         more = Process32NextW(snapshot, &entry)) {
         for (size_t i = 0; i < sizeof names / sizeof names[0] && parent == NULL; i++) {
-            if (_wcsicmp(entry.szExeFile, names[i]) != 0) continue;
-            parent = OpenProcess(PROCESS_CREATE_PROCESS | PROCESS_QUERY_LIMITED_INFORMATION, FALSE, entry.th32ProcessID);
+            if (_wcsicmp(entry.szExeFile, names[i]) != 0)
+                continue;
+            parent =
+                OpenProcess(PROCESS_CREATE_PROCESS | PROCESS_QUERY_LIMITED_INFORMATION, FALSE, entry.th32ProcessID);
             if (parent != NULL && IsProcessInJob(parent, NULL, &in_job) && in_job) {
                 CloseHandle(parent);
                 parent = NULL;
@@ -80,7 +87,8 @@ static HANDLE parent_outside_job(void) {
 }
 
 /* Starts the broker: no inherited handles, no console, its own folder, outside the caller's job. */
-static struct error *broker_start(HANDLE *ret_process) {
+static struct error *broker_start(HANDLE *ret_process)
+{
     const struct names *names = connection_names();
     STARTUPINFOEXW startup = {.StartupInfo.cb = sizeof startup};
     PROCESS_INFORMATION information;
@@ -101,8 +109,8 @@ static struct error *broker_start(HANDLE *ret_process) {
     } else {
         flags |= CREATE_BREAKAWAY_FROM_JOB;
     }
-    started = CreateProcessW(names->broker, command, NULL, NULL, FALSE, flags, NULL, names->folder, &startup.StartupInfo,
-                             &information);
+    started = CreateProcessW(names->broker, command, NULL, NULL, FALSE, flags, NULL, names->folder,
+                             &startup.StartupInfo, &information);
     if (!started && parent == NULL)
         started = CreateProcessW(names->broker, command, NULL, NULL, FALSE, flags & ~(DWORD)CREATE_BREAKAWAY_FROM_JOB,
                                  NULL, names->folder, &startup.StartupInfo, &information);
@@ -114,12 +122,14 @@ static struct error *broker_start(HANDLE *ret_process) {
     }
     DeleteProcThreadAttributeList(startup.lpAttributeList);
     free(startup.lpAttributeList);
-    if (parent != NULL) CloseHandle(parent);
+    if (parent != NULL)
+        CloseHandle(parent);
     return error;
 }
 
 /* Opens the pipe, with a broker started when there is none. */
-static struct error *broker_dial(HANDLE *ret_pipe) {
+static struct error *broker_dial(HANDLE *ret_pipe)
+{
     const struct names *names = connection_names();
     ULONGLONG limit = GetTickCount64() + START_MS;
     HANDLE process = NULL;
@@ -145,18 +155,19 @@ static struct error *broker_dial(HANDLE *ret_pipe) {
             /* It left the place to another one, which may be ending: tried again if that does not answer. */
             CloseHandle(process);
             process = NULL;
-            WaitNamedPipeW(names->pipe, DIAL_MS);
-            Sleep(DIAL_MS);
         }
     }
-    if (process != NULL) CloseHandle(process);
+    if (process != NULL)
+        CloseHandle(process);
     return error;
 }
 
 /* The connection is gone: all that waits ends, all handles are void. */
-static void connection_lost(HANDLE pipe, uint64_t epoch) {
+static void connection_lost(HANDLE pipe, uint64_t epoch)
+{
     AcquireSRWLockExclusive(&own.lock);
-    if (own.pipe == pipe) own.pipe = NULL;
+    if (own.pipe == pipe)
+        own.pipe = NULL;
     for (struct call *call = own.calls; call != NULL; call = call->next) {
         call->lost = true;
         WakeConditionVariable(&call->done);
@@ -165,12 +176,14 @@ static void connection_lost(HANDLE pipe, uint64_t epoch) {
     objects_disconnect(epoch);
 }
 
-static void reply_arrived(json_t *message) {
+static void reply_arrived(json_t *message)
+{
     uint64_t number = (uint64_t)frame_number(message, "n");
 
     AcquireSRWLockExclusive(&own.lock);
     for (struct call *call = own.calls; call != NULL; call = call->next) {
-        if (call->number != number) continue;
+        if (call->number != number)
+            continue;
         call->reply = json_incref(message);
         WakeConditionVariable(&call->done);
         break;
@@ -178,7 +191,8 @@ static void reply_arrived(json_t *message) {
     ReleaseSRWLockExclusive(&own.lock);
 }
 
-static void event_arrived(const json_t *message, const char *name, uint64_t epoch) {
+static void event_arrived(const json_t *message, const char *name, uint64_t epoch)
+{
     if (strcmp(name, "disconnect") == 0) {
         objects_disconnect(epoch);
     } else if (strcmp(name, "notify") == 0) {
@@ -193,7 +207,8 @@ struct reader {
     uint64_t epoch;
 };
 
-static DWORD WINAPI reader_run(void *context) {
+static DWORD WINAPI reader_run(void *context)
+{
     struct reader *reader = context;
     HANDLE pipe = reader->pipe;
     uint64_t epoch = reader->epoch;
@@ -205,14 +220,17 @@ static DWORD WINAPI reader_run(void *context) {
     while (good) {
         uint8_t *place = buffer_reserve(&in, 65536);
         DWORD got = 0;
-        if (!ReadFile(pipe, place, 65536, NULL, &overlapped) && GetLastError() != ERROR_IO_PENDING) break;
-        if (!GetOverlappedResult(pipe, &overlapped, &got, TRUE) || got == 0) break;
+        if (!ReadFile(pipe, place, 65536, NULL, &overlapped) && GetLastError() != ERROR_IO_PENDING)
+            break;
+        if (!GetOverlappedResult(pipe, &overlapped, &got, TRUE) || got == 0)
+            break;
         in.size += got;
         for (;;) {
             json_t *message;
             const char *event;
             good = frame_take(&in, &message);
-            if (message == NULL) break;
+            if (message == NULL)
+                break;
             event = frame_text(message, "event");
             if (event[0] != 0) {
                 event_arrived(message, event, epoch);
@@ -231,7 +249,8 @@ static DWORD WINAPI reader_run(void *context) {
     return 0;
 }
 
-struct error *connection_epoch(uint64_t *ret_epoch) {
+struct error *connection_epoch(uint64_t *ret_epoch)
+{
     struct error *error = NULL;
     HANDLE pipe = NULL;
     HANDLE thread;
@@ -252,14 +271,16 @@ struct error *connection_epoch(uint64_t *ret_epoch) {
             reader->pipe = pipe;
             reader->epoch = *ret_epoch;
             thread = CreateThread(NULL, 256 << 10, reader_run, reader, STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
-            if (thread != NULL) CloseHandle(thread);
+            if (thread != NULL)
+                CloseHandle(thread);
         }
     }
     ReleaseSRWLockExclusive(&own.dial_lock);
     return error;
 }
 
-static bool send_frame(const struct buffer *frame) {
+static bool send_frame(const struct buffer *frame)
+{
     OVERLAPPED overlapped = {.hEvent = CreateEventW(NULL, TRUE, FALSE, NULL)};
     DWORD done = 0;
     bool sent = false;
@@ -269,15 +290,16 @@ static bool send_frame(const struct buffer *frame) {
     AcquireSRWLockShared(&own.lock);
     pipe = own.pipe;
     ReleaseSRWLockShared(&own.lock);
-    if (pipe != NULL && (WriteFile(pipe, frame->data, (DWORD)frame->size, NULL, &overlapped) ||
-                         GetLastError() == ERROR_IO_PENDING))
+    if (pipe != NULL &&
+        (WriteFile(pipe, frame->data, (DWORD)frame->size, NULL, &overlapped) || GetLastError() == ERROR_IO_PENDING))
         sent = GetOverlappedResult(pipe, &overlapped, &done, TRUE) && done == frame->size;
     ReleaseSRWLockExclusive(&own.write_lock);
     CloseHandle(overlapped.hEvent);
     return sent;
 }
 
-struct error *connection_call(const char *call, uint64_t epoch, json_t *request, json_t **ret_reply) {
+struct error *connection_call(const char *call, uint64_t epoch, json_t *request, json_t **ret_reply)
+{
     struct call waiting = {.done = CONDITION_VARIABLE_INIT};
     struct buffer frame = {0};
     struct error *error;
@@ -286,7 +308,8 @@ struct error *connection_call(const char *call, uint64_t epoch, json_t *request,
     error = connection_epoch(&now);
     if (error == NULL && epoch != 0 && epoch != now)
         error = error_win32(ERROR_INVALID_HANDLE, call, NULL, "the compute service was lost since it was opened");
-    if (error != NULL) goto done;
+    if (error != NULL)
+        goto done;
     AcquireSRWLockExclusive(&own.lock);
     waiting.number = ++own.next_number;
     waiting.next = own.calls;
@@ -300,15 +323,15 @@ struct error *connection_call(const char *call, uint64_t epoch, json_t *request,
     while (sent && waiting.reply == NULL && !waiting.lost)
         SleepConditionVariableSRW(&waiting.done, &own.lock, INFINITE, 0);
     for (struct call **place = &own.calls; *place != NULL; place = &(*place)->next) {
-        if (*place != &waiting) continue;
+        if (*place != &waiting)
+            continue;
         *place = waiting.next;
         break;
     }
     ReleaseSRWLockExclusive(&own.lock);
     if (waiting.reply == NULL) {
         error = error_hresult((uint32_t)RESULT_LOST_BROKER, call, NULL, "the broker ended");
-    } else if ((HRESULT)frame_number(waiting.reply, "hr") < 0 &&
-               json_object_get(waiting.reply, "message") != NULL) {
+    } else if ((HRESULT)frame_number(waiting.reply, "hr") < 0 && json_object_get(waiting.reply, "message") != NULL) {
         error = error_hresult((uint32_t)frame_number(waiting.reply, "hr"), call, NULL, "%s",
                               frame_text(waiting.reply, "message"));
     } else if (ret_reply != NULL) {

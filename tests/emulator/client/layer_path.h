@@ -16,7 +16,6 @@ bool layer_path_is_folder(const wchar_t *path);
 /* Without a file or folder in it. */
 bool layer_path_is_empty(const wchar_t *path);
 
-
 /* ImportLayer leaves a mark that a layer's Files is its merged view, so that what it lacks is gone whatever farther
  * parents have. A layer that somebody made by hand may hold its own changes only: then farther parents count too. Gives
  * how many of the parents, nearest first, count. */

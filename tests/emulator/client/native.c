@@ -10,25 +10,30 @@
 #include "staging.h"
 
 #define COPY_LIMIT_MS 300000u
-#define LOOK_MS 5
+#define LOOK_MS       5
 
 typedef char *(CDECL *unix_name_function)(const wchar_t *path);
 
-static struct error *copy_by_calls(const wchar_t *source, const wchar_t *target, struct work_fault *fault) {
+static struct error *copy_by_calls(const wchar_t *source, const wchar_t *target, struct work_fault *fault)
+{
     ULONG share = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
     HANDLE from = NULL;
     struct target to = {0};
     struct error *error = tree_open(NULL, source, 0, TREE_FOLDER, TREE_LIST, share, &from);
 
-    if (error == NULL) error = target_open(target, &to);
-    if (error == NULL) error = staging_copy_plain(from, &to, fault);
-    if (from != NULL) CloseHandle(from);
+    if (error == NULL)
+        error = target_open(target, &to);
+    if (error == NULL)
+        error = staging_copy_plain(from, &to, fault);
+    if (from != NULL)
+        CloseHandle(from);
     target_close(&to);
     return error;
 }
 
 /* Wine gives no handle on a Unix program: the marker file, which the shell writes last, tells that it ended. */
-static struct error *wait_for_marker(const wchar_t *marker, struct work_fault *fault) {
+static struct error *wait_for_marker(const wchar_t *marker, struct work_fault *fault)
+{
     ULONGLONG limit = GetTickCount64() + COPY_LIMIT_MS;
     char status[16] = "";
     DWORD got = 0;
@@ -37,20 +42,26 @@ static struct error *wait_for_marker(const wchar_t *marker, struct work_fault *f
 
     while (GetFileAttributesW(marker) == INVALID_FILE_ATTRIBUTES) {
         error = gate_strike_due(fault, false);
-        if (error != NULL) return error;
-        if (GetTickCount64() > limit) return error_win32(ERROR_TIMEOUT, "copy transport folder", NULL, NULL);
-        Sleep(LOOK_MS);
+        if (error != NULL)
+            return error;
+        if (GetTickCount64() > limit)
+            return error_win32(ERROR_TIMEOUT, "copy transport folder", NULL, NULL);
+        Sleep(LOOK_MS); /* banned-ok: there is nothing to wait for, see above */
     }
     file = CreateFileW(marker, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE, NULL, OPEN_EXISTING,
                        FILE_FLAG_DELETE_ON_CLOSE, NULL);
-    if (file == INVALID_HANDLE_VALUE) return error_win32(GetLastError(), "copy transport folder", NULL, NULL);
+    if (file == INVALID_HANDLE_VALUE)
+        return error_win32(GetLastError(), "copy transport folder", NULL, NULL);
     ReadFile(file, status, sizeof status - 1, &got, NULL);
     CloseHandle(file);
-    return strcmp(status, "0\n") == 0 ? NULL : error_win32(ERROR_WRITE_FAULT, "copy transport folder", NULL, "cp: status %s", status);
+    return strcmp(status, "0\n") == 0
+               ? NULL
+               : error_win32(ERROR_WRITE_FAULT, "copy transport folder", NULL, "cp: status %s", status);
 }
 
 static struct error *copy_by_cp(unix_name_function unix_name, const wchar_t *source, const wchar_t *target,
-                                struct work_fault *fault) {
+                                struct work_fault *fault)
+{
     static LONG counter;
     LONG number = InterlockedIncrement(&counter);
     wchar_t folder[MAX_PATH];
@@ -74,12 +85,15 @@ static struct error *copy_by_cp(unix_name_function unix_name, const wchar_t *sou
                       "\"%s\" \"%s\" \"%s/hcsemu-%lu-%ld\"",
                       unix_source, unix_target, unix_folder, GetCurrentProcessId(), number);
     command = text_to_utf16(text, NULL);
-    if (command == NULL || !CreateProcessW(L"\\\\?\\unix\\bin\\sh", command, NULL, NULL, FALSE, 0, NULL, NULL, &startup,
-                                           &information))
+    if (command == NULL ||
+        !CreateProcessW(L"\\\\?\\unix\\bin\\sh", command, NULL, NULL, FALSE, 0, NULL, NULL, &startup, &information))
         error = error_win32(GetLastError(), "copy transport folder", NULL, "/bin/sh cannot be started");
-    if (error == NULL) error = wait_for_marker(marker, fault);
-    if (information.hProcess != NULL) CloseHandle(information.hProcess);
-    if (information.hThread != NULL) CloseHandle(information.hThread);
+    if (error == NULL)
+        error = wait_for_marker(marker, fault);
+    if (information.hProcess != NULL)
+        CloseHandle(information.hProcess);
+    if (information.hThread != NULL)
+        CloseHandle(information.hThread);
     free(command);
     free(text);
     HeapFree(GetProcessHeap(), 0, unix_source);
@@ -88,10 +102,12 @@ static struct error *copy_by_cp(unix_name_function unix_name, const wchar_t *sou
     return error;
 }
 
-struct error *native_copy_tree(const wchar_t *source, const wchar_t *target, struct work_fault *fault) {
+struct error *native_copy_tree(const wchar_t *source, const wchar_t *target, struct work_fault *fault)
+{
     HMODULE kernel = GetModuleHandleW(L"kernel32.dll");
     FARPROC function = kernel == NULL ? NULL : GetProcAddress(kernel, "wine_get_unix_file_name");
 
-    if (function == NULL) return copy_by_calls(source, target, fault);
+    if (function == NULL)
+        return copy_by_calls(source, target, fault);
     return copy_by_cp((unix_name_function)(void *)function, source, target, fault);
 }

@@ -5,6 +5,8 @@
 
 #include "base/memory.h"
 
+#define TWIN_STACK (256u << 10)
+
 /* Something that happened to an object. It stays with the object for registrations to come. */
 struct notice {
     struct notice *next; /* in order of arrival */
@@ -56,22 +58,30 @@ static struct {
     uint64_t next_notice;
 } tables;
 
-static struct object *object_find(uint64_t handle) {
+static struct object *object_find(uint64_t handle)
+{
     struct object *object = tables.objects;
-    while (object != NULL && object->handle != handle) object = object->next;
+    while (object != NULL && object->handle != handle)
+        object = object->next;
     return object;
 }
 
-static struct registration *registration_find(uint64_t id) {
+static struct registration *registration_find(uint64_t id)
+{
     struct registration *registration = tables.registrations;
-    while (registration != NULL && registration->id != id) registration = registration->next;
+    while (registration != NULL && registration->id != id)
+        registration = registration->next;
     return registration;
 }
 
 /* Looks like a pointer, is a key. */
-static uint64_t next_key(void) { return 0x10000 + 16 * ++tables.next_handle; }
+static uint64_t next_key(void)
+{
+    return 0x10000 + 16 * ++tables.next_handle;
+}
 
-uint64_t object_new(enum object_kind kind, uint64_t epoch, const char *name) {
+uint64_t object_new(enum object_kind kind, uint64_t epoch, const char *name)
+{
     struct object *object = mem_new(struct object);
 
     object->kind = kind;
@@ -85,7 +95,8 @@ uint64_t object_new(enum object_kind kind, uint64_t epoch, const char *name) {
     return object->handle;
 }
 
-void object_set_name(uint64_t handle, const char *name) {
+void object_set_name(uint64_t handle, const char *name)
+{
     struct object *object;
 
     AcquireSRWLockExclusive(&tables.lock);
@@ -97,7 +108,8 @@ void object_set_name(uint64_t handle, const char *name) {
     ReleaseSRWLockExclusive(&tables.lock);
 }
 
-struct error *object_check(uint64_t handle, enum object_kind kind, uint64_t *ret_epoch, char **ret_name) {
+struct error *object_check(uint64_t handle, enum object_kind kind, uint64_t *ret_epoch, char **ret_name)
+{
     struct object *object;
     bool good;
 
@@ -109,15 +121,18 @@ struct error *object_check(uint64_t handle, enum object_kind kind, uint64_t *ret
         *ret_name = str_copy(object->name);
     }
     ReleaseSRWLockShared(&tables.lock);
-    return good ? NULL : error_win32(ERROR_INVALID_HANDLE, "vmcompute", NULL, "no such handle, or the service was lost");
+    return good ? NULL
+                : error_win32(ERROR_INVALID_HANDLE, "vmcompute", NULL, "no such handle, or the service was lost");
 }
 
-bool object_drop(uint64_t handle, enum object_kind kind) {
+bool object_drop(uint64_t handle, enum object_kind kind)
+{
     struct object *object = NULL;
 
     AcquireSRWLockExclusive(&tables.lock);
     for (struct object **place = &tables.objects; *place != NULL; place = &(*place)->next) {
-        if ((*place)->handle != handle || (*place)->kind != kind) continue;
+        if ((*place)->handle != handle || (*place)->kind != kind)
+            continue;
         object = *place;
         *place = object->next;
         break;
@@ -125,9 +140,11 @@ bool object_drop(uint64_t handle, enum object_kind kind) {
     if (object != NULL)
         for (struct registration *registration = tables.registrations; registration != NULL;
              registration = registration->next)
-            if (registration->handle == handle) registration->handle = 0;
+            if (registration->handle == handle)
+                registration->handle = 0;
     ReleaseSRWLockExclusive(&tables.lock);
-    if (object == NULL) return false;
+    if (object == NULL)
+        return false;
     while (object->notices != NULL) {
         struct notice *notice = object->notices;
         object->notices = notice->next;
@@ -139,17 +156,21 @@ bool object_drop(uint64_t handle, enum object_kind kind) {
 }
 
 /* With the lock held exclusively at entry and exit, given up for the callback itself. */
-static void registration_call(struct registration *registration, uint32_t type, int32_t status) {
+static void registration_call(struct registration *registration, uint32_t type, int32_t status)
+{
     ReleaseSRWLockExclusive(&tables.lock);
     registration->callback(type, registration->context, status, NULL);
     AcquireSRWLockExclusive(&tables.lock);
 }
 
-static void registration_leave(struct registration *registration) {
-    if (--registration->running == 0) WakeAllConditionVariable(&tables.settled);
+static void registration_leave(struct registration *registration)
+{
+    if (--registration->running == 0)
+        WakeAllConditionVariable(&tables.settled);
 }
 
-static void CALLBACK drain_run(PTP_CALLBACK_INSTANCE instance, void *context) {
+static void CALLBACK drain_run(PTP_CALLBACK_INSTANCE instance, void *context)
+{
     struct registration *registration = context;
 
     (void)instance;
@@ -172,50 +193,63 @@ struct twin {
     int32_t status;
 };
 
-static void CALLBACK twin_run(PTP_CALLBACK_INSTANCE instance, void *context) {
+static DWORD WINAPI twin_run(void *context)
+{
     struct twin *twin = context;
 
-    (void)instance;
     AcquireSRWLockExclusive(&tables.lock);
     registration_call(twin->registration, twin->type, twin->status);
     registration_leave(twin->registration);
     ReleaseSRWLockExclusive(&tables.lock);
     free(twin);
+    return 0;
 }
 
-static void registration_queue(struct registration *registration, uint32_t type, int32_t status) {
+static void registration_queue(struct registration *registration, uint32_t type, int32_t status)
+{
     struct delivery **end = &registration->queue;
 
-    while (*end != NULL) end = &(*end)->next;
+    while (*end != NULL)
+        end = &(*end)->next;
     *end = mem_new(struct delivery);
     (*end)->type = type;
     (*end)->status = status;
-    if (registration->draining) return;
+    if (registration->draining)
+        return;
     registration->draining = true;
     registration->running++;
-    if (!TrySubmitThreadpoolCallback(drain_run, registration, NULL)) abort();
+    if (!TrySubmitThreadpoolCallback(drain_run, registration, NULL))
+        abort();
 }
 
 /* Gives a notice to a registration, once. Lock held. */
-static void registration_give(struct registration *registration, const struct notice *notice) {
-    if (registration->closing) return;
+static void registration_give(struct registration *registration, const struct notice *notice)
+{
+    if (registration->closing)
+        return;
     for (size_t i = 0; i < registration->seen_count; i++)
-        if (registration->seen[i] == notice->number) return;
+        if (registration->seen[i] == notice->number)
+            return;
     registration->seen = mem_resize_array(registration->seen, registration->seen_count + 1, sizeof *registration->seen);
     registration->seen[registration->seen_count++] = notice->number;
     registration_queue(registration, notice->type, notice->status);
     if (notice->twice) {
         struct twin *twin = mem_new(struct twin);
         *twin = (struct twin){.registration = registration, .type = notice->type, .status = notice->status};
-        registration->running++;
-        if (!TrySubmitThreadpoolCallback(twin_run, twin, NULL)) abort();
+        HANDLE thread = CreateThread(NULL, TWIN_STACK, twin_run, twin, STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
+        if (thread == NULL)
+            abort();
+        registration->running++; /* the twin waits for the lock that is held here */
+        CloseHandle(thread);
     }
 }
 
-static void notice_deliver(uint64_t handle, const struct notice *notice) {
+static void notice_deliver(uint64_t handle, const struct notice *notice)
+{
     for (struct registration *registration = tables.registrations; registration != NULL;
          registration = registration->next)
-        if (registration->handle == handle) registration_give(registration, notice);
+        if (registration->handle == handle)
+            registration_give(registration, notice);
 }
 
 struct delay {
@@ -223,7 +257,8 @@ struct delay {
     uint64_t number;
 };
 
-static void CALLBACK delay_over(PTP_CALLBACK_INSTANCE instance, void *context, PTP_TIMER timer) {
+static void CALLBACK delay_over(PTP_CALLBACK_INSTANCE instance, void *context, PTP_TIMER timer)
+{
     struct delay *delay = context;
     struct object *object;
 
@@ -231,7 +266,8 @@ static void CALLBACK delay_over(PTP_CALLBACK_INSTANCE instance, void *context, P
     AcquireSRWLockExclusive(&tables.lock);
     object = object_find(delay->handle);
     for (struct notice *notice = object == NULL ? NULL : object->notices; notice != NULL; notice = notice->next) {
-        if (notice->number != delay->number) continue;
+        if (notice->number != delay->number)
+            continue;
         notice->delayed = false;
         notice_deliver(delay->handle, notice);
     }
@@ -241,7 +277,8 @@ static void CALLBACK delay_over(PTP_CALLBACK_INSTANCE instance, void *context, P
 }
 
 /* Lock held. */
-static void notice_delay(const struct object *object, const struct notice *notice, uint32_t delay_ms) {
+static void notice_delay(const struct object *object, const struct notice *notice, uint32_t delay_ms)
+{
     struct delay *delay = mem_new(struct delay);
     PTP_TIMER timer = CreateThreadpoolTimer(delay_over, delay, NULL);
     int64_t due = -(int64_t)delay_ms * 10000;
@@ -253,7 +290,8 @@ static void notice_delay(const struct object *object, const struct notice *notic
 }
 
 /* Lock held. A newer notice of a type takes the place of an older one for registrations to come. */
-static struct notice *notice_add(struct object *object, uint32_t type, int32_t status) {
+static struct notice *notice_add(struct object *object, uint32_t type, int32_t status)
+{
     struct notice **place = &object->notices;
     struct notice *notice;
 
@@ -274,7 +312,8 @@ static struct notice *notice_add(struct object *object, uint32_t type, int32_t s
     return notice;
 }
 
-void object_notify(uint64_t handle, uint32_t type, int32_t status, uint32_t delay_ms, bool twice) {
+void object_notify(uint64_t handle, uint32_t type, int32_t status, uint32_t delay_ms, bool twice)
+{
     struct object *object;
 
     AcquireSRWLockExclusive(&tables.lock);
@@ -292,10 +331,12 @@ void object_notify(uint64_t handle, uint32_t type, int32_t status, uint32_t dela
     ReleaseSRWLockExclusive(&tables.lock);
 }
 
-void objects_disconnect(uint64_t epoch) {
+void objects_disconnect(uint64_t epoch)
+{
     AcquireSRWLockExclusive(&tables.lock);
     for (struct object *object = tables.objects; object != NULL; object = object->next) {
-        if (object->lost || object->epoch != epoch) continue;
+        if (object->lost || object->epoch != epoch)
+            continue;
         object->lost = true;
         notice_deliver(object->handle, notice_add(object, HCS_NOTIFICATION_SERVICE_DISCONNECT, S_OK));
     }
@@ -303,7 +344,8 @@ void objects_disconnect(uint64_t epoch) {
 }
 
 struct error *object_register(uint64_t handle, enum object_kind kind, HCS_NOTIFICATION_CALLBACK callback, void *context,
-                              HCS_CALLBACK *ret_registration) {
+                              HCS_CALLBACK *ret_registration)
+{
     struct registration *registration;
     struct object *object;
     struct error *error = NULL;
@@ -322,13 +364,15 @@ struct error *object_register(uint64_t handle, enum object_kind kind, HCS_NOTIFI
         tables.registrations = registration;
         *ret_registration = (HCS_CALLBACK)(UINT_PTR)registration->id;
         for (const struct notice *notice = object->notices; notice != NULL; notice = notice->next)
-            if (!notice->delayed) registration_give(registration, notice);
+            if (!notice->delayed)
+                registration_give(registration, notice);
     }
     ReleaseSRWLockExclusive(&tables.lock);
     return error;
 }
 
-struct error *object_unregister(HCS_CALLBACK key) {
+struct error *object_unregister(HCS_CALLBACK key)
+{
     struct registration *registration;
     const struct object *object;
 
@@ -341,11 +385,14 @@ struct error *object_unregister(HCS_CALLBACK key) {
     /* Notices that a fault keeps back come now, when Unregister has begun. */
     object = object_find(registration->handle);
     for (const struct notice *notice = object == NULL ? NULL : object->notices; notice != NULL; notice = notice->next)
-        if (notice->delayed) registration_give(registration, notice);
+        if (notice->delayed)
+            registration_give(registration, notice);
     registration->closing = true;
-    while (registration->running > 0) SleepConditionVariableSRW(&tables.settled, &tables.lock, INFINITE, 0);
+    while (registration->running > 0)
+        SleepConditionVariableSRW(&tables.settled, &tables.lock, INFINITE, 0);
     for (struct registration **place = &tables.registrations; *place != NULL; place = &(*place)->next) {
-        if (*place != registration) continue;
+        if (*place != registration)
+            continue;
         *place = registration->next;
         break;
     }

@@ -30,8 +30,8 @@ void object_set_name(uint64_t handle, const char *name);
 
 /* Is it a handle of that kind, and still good? Gives the connection it belongs to and its name (the caller frees it).
  * 6 otherwise. */
-struct error *object_check(uint64_t handle, enum object_kind kind, uint64_t *ret_epoch, char **ret_name)
-    ERROR_MUST_CHECK;
+struct error *object_check(uint64_t handle, enum object_kind kind, uint64_t *ret_epoch,
+                           char **ret_name) ERROR_MUST_CHECK;
 
 /* The handle is closed, or never came to be. Its registrations hear nothing more. False when there is none. */
 bool object_drop(uint64_t handle, enum object_kind kind);

@@ -9,12 +9,16 @@
 #include "layer_path.h"
 #include "shared/frame.h"
 
-#define SIGNATURE "vhdxfile"
+#define SIGNATURE  "vhdxfile"
 #define SIZE_LIMIT (1u << 20)
 
-static char *utf8(const wchar_t *text) { return text_from_utf16z((const char16_t *)text); }
+static char *utf8(const wchar_t *text)
+{
+    return text_from_utf16z((const char16_t *)text);
+}
 
-static struct error *sandbox_write(const wchar_t *path, DWORD disposition, const json_t *content) {
+static struct error *sandbox_write(const wchar_t *path, DWORD disposition, const json_t *content)
+{
     HANDLE file = CreateFileW(path, GENERIC_WRITE, FILE_SHARE_READ, NULL, disposition, FILE_ATTRIBUTE_NORMAL, NULL);
     char *name = utf8(path);
     char *text = json_dumps(content, JSON_COMPACT);
@@ -35,15 +39,18 @@ static struct error *sandbox_write(const wchar_t *path, DWORD disposition, const
 }
 
 /* What the disk says; NULL content when it is not one of ours. */
-static struct error *sandbox_read(const wchar_t *path, json_t **ret_content) {
+static struct error *sandbox_read(const wchar_t *path, json_t **ret_content)
+{
     HANDLE file = CreateFileW(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
                               OPEN_EXISTING, 0, NULL);
     char *text;
     DWORD size = 0;
 
-    if (file == INVALID_HANDLE_VALUE) return error_win32(GetLastError(), "read sandbox.vhdx", NULL, NULL);
+    if (file == INVALID_HANDLE_VALUE)
+        return error_win32(GetLastError(), "read sandbox.vhdx", NULL, NULL);
     text = mem_zero(SIZE_LIMIT);
-    if (!ReadFile(file, text, SIZE_LIMIT, &size, NULL)) size = 0;
+    if (!ReadFile(file, text, SIZE_LIMIT, &size, NULL))
+        size = 0;
     CloseHandle(file);
     *ret_content = NULL;
     if (size > sizeof SIGNATURE - 1 && memcmp(text, SIGNATURE, sizeof SIGNATURE - 1) == 0)
@@ -52,7 +59,8 @@ static struct error *sandbox_read(const wchar_t *path, json_t **ret_content) {
     return NULL;
 }
 
-struct error *sandbox_create(const wchar_t *layer, const wchar_t *const *parents, size_t count) {
+struct error *sandbox_create(const wchar_t *layer, const wchar_t *const *parents, size_t count)
+{
     wchar_t *path = layer_path_join(layer, L"sandbox.vhdx");
     json_t *list = json_array();
     json_t *content;
@@ -69,18 +77,21 @@ struct error *sandbox_create(const wchar_t *layer, const wchar_t *const *parents
         error = error_win32(GetLastError(), "CreateSandboxLayer", name, NULL);
         free(name);
     }
-    if (error == NULL) error = sandbox_write(path, CREATE_NEW, content);
+    if (error == NULL)
+        error = sandbox_write(path, CREATE_NEW, content);
     json_decref(content);
     free(path);
     return error;
 }
 
-struct error *sandbox_expand(const wchar_t *layer, uint64_t size) {
+struct error *sandbox_expand(const wchar_t *layer, uint64_t size)
+{
     wchar_t *path = layer_path_join(layer, L"sandbox.vhdx");
     json_t *content = NULL;
     struct error *error = sandbox_read(path, &content);
 
-    if (error == NULL && content == NULL) content = json_pack("{s:I}", "size", (json_int_t)SANDBOX_SIZE);
+    if (error == NULL && content == NULL)
+        content = json_pack("{s:I}", "size", (json_int_t)SANDBOX_SIZE);
     if (error == NULL && size < (uint64_t)frame_number(content, "size"))
         error = error_win32(ERROR_INVALID_PARAMETER, "ExpandSandboxSize", NULL, "a disk only grows");
     if (error == NULL) {
@@ -92,7 +103,8 @@ struct error *sandbox_expand(const wchar_t *layer, uint64_t size) {
     return error;
 }
 
-struct error *sandbox_check_parents(const wchar_t *layer, const wchar_t *const *parents, size_t count) {
+struct error *sandbox_check_parents(const wchar_t *layer, const wchar_t *const *parents, size_t count)
+{
     wchar_t *path = layer_path_join(layer, L"sandbox.vhdx");
     json_t *content = NULL;
     json_t *known;
@@ -104,7 +116,8 @@ struct error *sandbox_check_parents(const wchar_t *layer, const wchar_t *const *
             error = error_win32(ERROR_PATH_NOT_FOUND, "storage call", parent, "a parent layer is not there");
         free(parent);
     }
-    if (error == NULL) error_free(sandbox_read(path, &content));
+    if (error == NULL)
+        error_free(sandbox_read(path, &content));
     known = json_object_get(content, "parents");
     if (error == NULL && json_is_array(known) && json_array_size(known) != count)
         error = error_win32(ERROR_PATH_NOT_FOUND, "storage call", NULL, "the layer has %u parents, not %u",

@@ -15,11 +15,11 @@ struct target {
 /* An existing folder by its absolute path. */
 struct error *target_open(const wchar_t *path, struct target *ret_target) ERROR_MUST_CHECK;
 /* The folder `name` in `parent`, made when it is not there. */
-struct error *target_make(const struct target *parent, const wchar_t *name, size_t units, struct target *ret_target)
-    ERROR_MUST_CHECK;
+struct error *target_make(const struct target *parent, const wchar_t *name, size_t units,
+                          struct target *ret_target) ERROR_MUST_CHECK;
 /* A new file in it, open for reading and writing; 183 or 80 when the name is taken. */
-struct error *target_create(const struct target *target, const wchar_t *name, size_t units, HANDLE *ret_file)
-    ERROR_MUST_CHECK;
+struct error *target_create(const struct target *target, const wchar_t *name, size_t units,
+                            HANDLE *ret_file) ERROR_MUST_CHECK;
 void target_close(struct target *target);
 
 #endif

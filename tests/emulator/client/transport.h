@@ -7,8 +7,9 @@
 #include "target.h"
 #include "tree.h"
 
-#define TRANSPORT_TOMBSTONES "\xEF\xBB\xBF"                                                                            \
-                             "Version 1.0\n"
+#define TRANSPORT_TOMBSTONES                                                                                           \
+    "\xEF\xBB\xBF"                                                                                                     \
+    "Version 1.0\n"
 #define TRANSPORT_SIDECAR L".$wcidirs$"
 
 /* Backup stream ids. */
@@ -23,8 +24,8 @@ struct error *transport_stage_file(HANDLE source, const struct tree_entry *entry
 struct error *transport_stage_sidecar(const struct tree_entry *entry, const struct target *target) ERROR_MUST_CHECK;
 
 /* Copies a file's bytes and times as they are. */
-struct error *transport_copy_plain(HANDLE source, const struct tree_entry *entry, const struct target *target)
-    ERROR_MUST_CHECK;
+struct error *transport_copy_plain(HANDLE source, const struct tree_entry *entry,
+                                   const struct target *target) ERROR_MUST_CHECK;
 
 /* The other way: writes the data of the staged file `staged` to `target`, an empty new file, and sets the times of
  * `entry` and the attributes of the prefix. */

@@ -36,11 +36,11 @@ enum tree_what { TREE_FOLDER, TREE_FILE, TREE_ANY };
 struct error *tree_open(HANDLE parent, const wchar_t *name, size_t units, enum tree_what what, ACCESS_MASK access,
                         ULONG share, HANDLE *ret_handle) ERROR_MUST_CHECK;
 /* The same by file id, for names that cannot be opened. */
-struct error *tree_open_id(HANDLE parent, uint64_t id, ACCESS_MASK access, ULONG share, HANDLE *ret_handle)
-    ERROR_MUST_CHECK;
+struct error *tree_open_id(HANDLE parent, uint64_t id, ACCESS_MASK access, ULONG share,
+                           HANDLE *ret_handle) ERROR_MUST_CHECK;
 /* Makes a new file or folder; 183 when the name is taken. */
-struct error *tree_create(HANDLE parent, const wchar_t *name, size_t units, enum tree_what what, HANDLE *ret_handle)
-    ERROR_MUST_CHECK;
+struct error *tree_create(HANDLE parent, const wchar_t *name, size_t units, enum tree_what what,
+                          HANDLE *ret_handle) ERROR_MUST_CHECK;
 /* A new file by its path as the native calls take it. */
 struct error *tree_create_native(const wchar_t *path, HANDLE *ret_handle) ERROR_MUST_CHECK;
 /* Opens a folder, made when it is not there. */
@@ -52,8 +52,8 @@ const struct tree_entry *tree_find(const struct tree_folder *folder, const wchar
 bool tree_is_folder(const struct tree_entry *entry); /* a folder that may be gone into: no reparse point */
 
 /* Times as FILETIMEs, 0 leaves one as it is; attributes 0 leaves them. */
-struct error *tree_set_times(HANDLE file, int64_t created, int64_t accessed, int64_t written, uint32_t attributes)
-    ERROR_MUST_CHECK;
+struct error *tree_set_times(HANDLE file, int64_t created, int64_t accessed, int64_t written,
+                             uint32_t attributes) ERROR_MUST_CHECK;
 /* The file's id on its volume. */
 struct error *tree_id(HANDLE file, uint64_t *ret_id) ERROR_MUST_CHECK;
 /* A second name for `file`. */

@@ -49,6 +49,9 @@ struct faults *faults_new(const wchar_t *path);
 struct error *faults_find(struct faults *faults, const char *call, const char *object, uint32_t index,
                           struct fault *ret_fault) ERROR_MUST_CHECK;
 
+/* Waits for a change beside the fault file, `ms` at most. */
+void faults_wait(const struct faults *faults, uint32_t ms);
+
 /* Is an equal row still in the file? A malformed file releases nothing. */
 bool faults_has_row(struct faults *faults, const char *row);
 

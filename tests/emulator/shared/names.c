@@ -4,7 +4,8 @@
 #include <wchar.h>
 
 /* FNV-1a over the folder without regard to case. */
-static uint64_t names_hash(const wchar_t *text) {
+static uint64_t names_hash(const wchar_t *text)
+{
     uint64_t hash = 0xcbf29ce484222325u;
     for (; *text != 0; text++) {
         wchar_t unit = *text >= L'A' && *text <= L'Z' ? (wchar_t)(*text + 32) : *text;
@@ -14,14 +15,17 @@ static uint64_t names_hash(const wchar_t *text) {
     return hash;
 }
 
-BOOL names_init(struct names *names, HMODULE module) {
+BOOL names_init(struct names *names, HMODULE module)
+{
     DWORD size = GetModuleFileNameW(module, names->folder, MAX_PATH);
     wchar_t *slash;
     uint64_t hash;
 
-    if (size == 0 || size >= MAX_PATH) return FALSE;
+    if (size == 0 || size >= MAX_PATH)
+        return FALSE;
     slash = wcsrchr(names->folder, L'\\');
-    if (slash == NULL) return FALSE;
+    if (slash == NULL)
+        return FALSE;
     *slash = 0;
     hash = names_hash(names->folder);
     swprintf(names->pipe, 64, L"\\\\.\\pipe\\hcsemu-%016llx", (unsigned long long)hash);

@@ -7,12 +7,12 @@
 #include <windows.h>
 
 struct names {
-    wchar_t folder[MAX_PATH];         /* without a backslash at the end */
-    wchar_t pipe[64];                 /* \\.\pipe\hcsemu-HASH */
-    wchar_t mutex[64];                /* held by the broker for its life */
-    wchar_t broker[MAX_PATH + 32];    /* hcsemu.exe */
-    wchar_t faults[MAX_PATH + 32];    /* vmcompute-faults.json */
-    wchar_t settings[MAX_PATH + 32];  /* vmcompute-settings.json */
+    wchar_t folder[MAX_PATH];        /* without a backslash at the end */
+    wchar_t pipe[64];                /* \\.\pipe\hcsemu-HASH */
+    wchar_t mutex[64];               /* held by the broker for its life */
+    wchar_t broker[MAX_PATH + 32];   /* hcsemu.exe */
+    wchar_t faults[MAX_PATH + 32];   /* vmcompute-faults.json */
+    wchar_t settings[MAX_PATH + 32]; /* vmcompute-settings.json */
 };
 
 /* Names for the folder of `module` (NULL: the program). False when the system does not tell the folder. */

@@ -17,9 +17,13 @@ const driver_info driver = {1, L""};
 static wchar_t folder[MAX_PATH];
 static bool own_folder;
 
-const wchar_t *test_folder(void) { return folder; }
+const wchar_t *test_folder(void)
+{
+    return folder;
+}
 
-const wchar_t *test_path(const wchar_t *format, ...) {
+const wchar_t *test_path(const wchar_t *format, ...)
+{
     static wchar_t paths[16][1024];
     static unsigned next;
     wchar_t *path = paths[next++ % 16];
@@ -35,28 +39,65 @@ const wchar_t *test_path(const wchar_t *format, ...) {
 }
 
 static const char *const names[] = {
-    "ActivateLayer", "DeactivateLayer", "PrepareLayer", "UnprepareLayer", "ExportLayer", "ImportLayer", "CreateLayer",
-    "CreateSandboxLayer", "ExpandSandboxSize", "CopyLayer", "DestroyLayer", "LayerExists", "GetLayerMountPath",
-    "GetBaseImages", "NameToGuid", "ProcessBaseImage", "ProcessUtilityImage", "GrantVmAccess", "HcsCreateComputeSystem",
-    "HcsOpenComputeSystem", "HcsCloseComputeSystem", "HcsStartComputeSystem", "HcsShutdownComputeSystem",
-    "HcsTerminateComputeSystem", "HcsPauseComputeSystem", "HcsResumeComputeSystem", "HcsSaveComputeSystem",
-    "HcsGetComputeSystemProperties", "HcsModifyComputeSystem", "HcsEnumerateComputeSystems",
-    "HcsRegisterComputeSystemCallback", "HcsUnregisterComputeSystemCallback", "HcsCreateProcess", "HcsOpenProcess",
-    "HcsCloseProcess", "HcsTerminateProcess", "HcsSignalProcess", "HcsGetProcessInfo", "HcsGetProcessProperties",
-    "HcsModifyProcess", "HcsRegisterProcessCallback", "HcsUnregisterProcessCallback", "HcsGetServiceProperties",
+    "ActivateLayer",
+    "DeactivateLayer",
+    "PrepareLayer",
+    "UnprepareLayer",
+    "ExportLayer",
+    "ImportLayer",
+    "CreateLayer",
+    "CreateSandboxLayer",
+    "ExpandSandboxSize",
+    "CopyLayer",
+    "DestroyLayer",
+    "LayerExists",
+    "GetLayerMountPath",
+    "GetBaseImages",
+    "NameToGuid",
+    "ProcessBaseImage",
+    "ProcessUtilityImage",
+    "GrantVmAccess",
+    "HcsCreateComputeSystem",
+    "HcsOpenComputeSystem",
+    "HcsCloseComputeSystem",
+    "HcsStartComputeSystem",
+    "HcsShutdownComputeSystem",
+    "HcsTerminateComputeSystem",
+    "HcsPauseComputeSystem",
+    "HcsResumeComputeSystem",
+    "HcsSaveComputeSystem",
+    "HcsGetComputeSystemProperties",
+    "HcsModifyComputeSystem",
+    "HcsEnumerateComputeSystems",
+    "HcsRegisterComputeSystemCallback",
+    "HcsUnregisterComputeSystemCallback",
+    "HcsCreateProcess",
+    "HcsOpenProcess",
+    "HcsCloseProcess",
+    "HcsTerminateProcess",
+    "HcsSignalProcess",
+    "HcsGetProcessInfo",
+    "HcsGetProcessProperties",
+    "HcsModifyProcess",
+    "HcsRegisterProcessCallback",
+    "HcsUnregisterProcessCallback",
+    "HcsGetServiceProperties",
     "HcsModifyServiceSettings",
 };
 
 /* The function pointers of struct vmcompute are in the order of `names`. */
-static void exports_find(void) {
+static void exports_find(void)
+{
     FARPROC *slot = (FARPROC *)(void *)((char *)&vm + offsetof(struct vmcompute, ActivateLayer));
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         slot[i] = GetProcAddress(vm.module, names[i]);
-        if (slot[i] == NULL) fail_msg("vmcompute.dll does not export %s", names[i]);
+        if (slot[i] == NULL)
+            fail_msg("vmcompute.dll does not export %s", names[i]);
     }
 }
 
-static void emulator_copy(const char *file) {
+static void emulator_copy(const char *file)
+{
     wchar_t program[MAX_PATH];
     wchar_t source[MAX_PATH * 2];
     wchar_t target[MAX_PATH * 2];
@@ -67,16 +108,19 @@ static void emulator_copy(const char *file) {
     *slash = 0;
     swprintf(target, MAX_PATH * 2, L"%ls\\%hs", folder, file);
     swprintf(source, MAX_PATH * 2, L"%ls\\..\\emulator\\%hs", program, file);
-    if (CopyFileW(source, target, FALSE)) return;
+    if (CopyFileW(source, target, FALSE))
+        return;
     swprintf(source, MAX_PATH * 2, L"%ls\\%hs", program, file);
-    if (!CopyFileW(source, target, FALSE)) fail_msg("%s is neither in ..\\emulator nor beside the test", file);
+    if (!CopyFileW(source, target, FALSE))
+        fail_msg("%s is neither in ..\\emulator nor beside the test", file);
 }
 
-void vmcompute_load(const wchar_t *given) {
+void vmcompute_load(const wchar_t *given)
+{
     wchar_t temp[MAX_PATH];
 
     if (given != NULL) {
-        wcscpy(folder, given);
+        swprintf(folder, MAX_PATH, L"%ls", given);
     } else {
         GetTempPathW(MAX_PATH, temp);
         swprintf(folder, MAX_PATH, L"%lshcsemu-test-%lu", temp, GetCurrentProcessId());
@@ -87,11 +131,13 @@ void vmcompute_load(const wchar_t *given) {
     }
     vm.module = LoadLibraryExW(test_path(L"vmcompute.dll"), NULL,
                                LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR | LOAD_LIBRARY_SEARCH_SYSTEM32);
-    if (vm.module == NULL) fail_msg("vmcompute.dll cannot be loaded: %lu", GetLastError());
+    if (vm.module == NULL)
+        fail_msg("vmcompute.dll cannot be loaded: %lu", GetLastError());
     exports_find();
 }
 
-static void folder_remove(const wchar_t *path) {
+static void folder_remove(const wchar_t *path)
+{
     wchar_t pattern[1200];
     WIN32_FIND_DATAW data;
     HANDLE find;
@@ -101,7 +147,8 @@ static void folder_remove(const wchar_t *path) {
     if (find != INVALID_HANDLE_VALUE) {
         do {
             wchar_t below[1200];
-            if (wcscmp(data.cFileName, L".") == 0 || wcscmp(data.cFileName, L"..") == 0) continue;
+            if (wcscmp(data.cFileName, L".") == 0 || wcscmp(data.cFileName, L"..") == 0)
+                continue;
             swprintf(below, 1200, L"%ls\\%ls", path, data.cFileName);
             SetFileAttributesW(below, FILE_ATTRIBUTE_NORMAL);
             if (data.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) {
@@ -115,40 +162,53 @@ static void folder_remove(const wchar_t *path) {
     RemoveDirectoryW(path);
 }
 
-void vmcompute_end(void) {
-    if (!own_folder) return;
+void vmcompute_end(void)
+{
+    if (!own_folder)
+        return;
     program_run(L"hcsemu.exe --stop", NULL, 0);
     folder_remove(folder);
 }
 
-void file_write(const wchar_t *path, const void *data, size_t size) {
+void file_write(const wchar_t *path, const void *data, size_t size)
+{
     HANDLE file = CreateFileW(path, GENERIC_WRITE, FILE_SHARE_READ, NULL, CREATE_ALWAYS, 0, NULL);
     DWORD done = 0;
 
-    if (file == INVALID_HANDLE_VALUE) fail_msg("%ls cannot be made: %lu", path, GetLastError());
-    if (!WriteFile(file, data, (DWORD)size, &done, NULL)) fail_msg("%ls cannot be written: %lu", path, GetLastError());
+    if (file == INVALID_HANDLE_VALUE)
+        fail_msg("%ls cannot be made: %lu", path, GetLastError());
+    if (!WriteFile(file, data, (DWORD)size, &done, NULL))
+        fail_msg("%ls cannot be written: %lu", path, GetLastError());
     CloseHandle(file);
 }
 
-void text_write(const wchar_t *path, const char *text) { file_write(path, text, strlen(text)); }
+void text_write(const wchar_t *path, const char *text)
+{
+    file_write(path, text, strlen(text));
+}
 
-void *file_read(const wchar_t *path, size_t *ret_size) {
+void *file_read(const wchar_t *path, size_t *ret_size)
+{
     HANDLE file = CreateFileW(path, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
                               OPEN_EXISTING, 0, NULL);
     LARGE_INTEGER size;
     char *data;
     DWORD got = 0;
 
-    if (file == INVALID_HANDLE_VALUE) return NULL;
+    if (file == INVALID_HANDLE_VALUE)
+        return NULL;
     GetFileSizeEx(file, &size);
     data = calloc(1, (size_t)size.QuadPart + 1);
-    if (data == NULL || !ReadFile(file, data, (DWORD)size.QuadPart, &got, NULL)) fail_msg("%ls cannot be read", path);
+    if (data == NULL || !ReadFile(file, data, (DWORD)size.QuadPart, &got, NULL))
+        fail_msg("%ls cannot be read", path);
     CloseHandle(file);
-    if (ret_size != NULL) *ret_size = got;
+    if (ret_size != NULL)
+        *ret_size = got;
     return data;
 }
 
-void folders_make(const wchar_t *path) {
+void folders_make(const wchar_t *path)
+{
     wchar_t part[1024];
     for (const wchar_t *end = wcschr(path + 3, L'\\'); end != NULL; end = wcschr(end + 1, L'\\')) {
         swprintf(part, 1024, L"%.*ls", (int)(end - path), path);
@@ -157,9 +217,13 @@ void folders_make(const wchar_t *path) {
     CreateDirectoryW(path, NULL);
 }
 
-bool file_exists(const wchar_t *path) { return GetFileAttributesW(path) != INVALID_FILE_ATTRIBUTES; }
+bool file_exists(const wchar_t *path)
+{
+    return GetFileAttributesW(path) != INVALID_FILE_ATTRIBUTES;
+}
 
-void faults_set(const char *json) {
+void faults_set(const char *json)
+{
     const wchar_t *path = test_path(L"vmcompute-faults.json");
     const wchar_t *part = test_path(L"vmcompute-faults.new");
 
@@ -168,10 +232,12 @@ void faults_set(const char *json) {
         return;
     }
     text_write(part, json);
-    if (!MoveFileExW(part, path, MOVEFILE_REPLACE_EXISTING)) fail_msg("the fault file cannot be put in place");
+    if (!MoveFileExW(part, path, MOVEFILE_REPLACE_EXISTING))
+        fail_msg("the fault file cannot be put in place");
 }
 
-int program_run(const wchar_t *command_line, char *output, size_t size) {
+int program_run(const wchar_t *command_line, char *output, size_t size)
+{
     SECURITY_ATTRIBUTES inheritable = {.nLength = sizeof inheritable, .bInheritHandle = TRUE};
     STARTUPINFOW startup = {.cb = sizeof startup, .dwFlags = STARTF_USESTDHANDLES};
     PROCESS_INFORMATION information;
@@ -181,7 +247,8 @@ int program_run(const wchar_t *command_line, char *output, size_t size) {
 
     swprintf(command, 2048, L"\"%ls\\%.*ls\"%ls", folder, (int)wcscspn(command_line, L" "), command_line,
              command_line + wcscspn(command_line, L" "));
-    if (!CreatePipe(&in, &out, &inheritable, 0)) fail_msg("no pipe");
+    if (!CreatePipe(&in, &out, &inheritable, 0))
+        fail_msg("no pipe");
     SetHandleInformation(in, HANDLE_FLAG_INHERIT, 0);
     startup.hStdOutput = out;
     if (!CreateProcessW(NULL, command, NULL, NULL, TRUE, 0, NULL, NULL, &startup, &information))
@@ -190,7 +257,8 @@ int program_run(const wchar_t *command_line, char *output, size_t size) {
     for (size_t used = 0;;) {
         char part[4096];
         DWORD got = 0;
-        if (!ReadFile(in, part, sizeof part, &got, NULL) || got == 0) break;
+        if (!ReadFile(in, part, sizeof part, &got, NULL) || got == 0)
+            break;
         if (output != NULL && used + got < size) {
             memcpy(output + used, part, got);
             used += got;
@@ -198,14 +266,16 @@ int program_run(const wchar_t *command_line, char *output, size_t size) {
         }
     }
     CloseHandle(in);
-    if (WaitForSingleObject(information.hProcess, 60000) != WAIT_OBJECT_0) fail_msg("%ls does not end", command);
+    if (WaitForSingleObject(information.hProcess, 60000) != WAIT_OBJECT_0)
+        fail_msg("%ls does not end", command);
     GetExitCodeProcess(information.hProcess, &code);
     CloseHandle(information.hProcess);
     CloseHandle(information.hThread);
     return (int)code;
 }
 
-char *books_read(void) {
+char *books_read(void)
+{
     char *text = calloc(1, 4 << 20);
     program_run(L"hcsemu.exe --books", text, 4 << 20);
     return text;

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 
 #define WATCH_LIMIT 64
-#define WAIT_MS 30000 /* bound of every wait in these tests */
+#define WAIT_MS     30000 /* bound of every wait in these tests */
 
 struct watch {
     SRWLOCK lock;
@@ -21,14 +21,14 @@ struct watch {
     bool inside;
 };
 
-#define EXITED 0x1u
-#define CREATED 0x2u
-#define STARTED 0x3u
-#define PAUSED 0x4u
-#define RESUMED 0x5u
-#define SAVED 0x8u
+#define EXITED         0x1u
+#define CREATED        0x2u
+#define STARTED        0x3u
+#define PAUSED         0x4u
+#define RESUMED        0x5u
+#define SAVED          0x8u
 #define PROCESS_EXITED 0x10000u
-#define DISCONNECTED 0x1000000u
+#define DISCONNECTED   0x1000000u
 
 void CALLBACK watch_callback(UINT32 type, void *context, HRESULT status, PCWSTR data);
 /* Waits until `type` has come `times` times; fails the test otherwise. Gives the last one's status. */
@@ -53,6 +53,9 @@ HANDLE process_run(HANDLE container, const wchar_t *command, unsigned pipes, voi
 void container_end(HANDLE container);
 /* A process's exit code by its properties; -1 while it runs. */
 long long process_code(HANDLE process);
+
+/* Between two looks at something that nobody notifies of. */
+void look_again(void);
 
 /* Overlapped pipes, whole: reads until the end or `size`, writes all. Reading gives the number of bytes. */
 size_t pipe_read(HANDLE pipe, void *data, size_t size);
