@@ -54,10 +54,20 @@ static void blocks_portable(uint32_t state[8], const uint8_t *data, size_t count
 
 #if defined(__x86_64__)
 
+__attribute__((target("sse2"))) static __m128i load(const void *data)
+{
+    return _mm_loadu_si128((const __m128i_u *)data);
+}
+
+__attribute__((target("sse2"))) static void store(void *data, __m128i value)
+{
+    _mm_storeu_si128((__m128i_u *)data, value);
+}
+
 /* Four rounds, and the message schedule for the four that come sixteen later. m0 holds the words of these rounds. */
 #define ROUNDS(i, m0)                                                                                                  \
     do {                                                                                                               \
-        __m128i k = _mm_add_epi32(m0, _mm_loadu_si128((const __m128i *)(constants + (i))));                            \
+        __m128i k = _mm_add_epi32(m0, load(constants + (i)));                            \
         cdgh = _mm_sha256rnds2_epu32(cdgh, abef, k);                                                                   \
         abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(k, 0x0e));                                          \
     } while (0)
@@ -72,18 +82,18 @@ __attribute__((target("sha,sse4.1"))) static void blocks_sha(uint32_t state[8], 
 {
     const __m128i swap = _mm_set_epi64x(0x0c0d0e0f08090a0bLL, 0x0405060700010203LL);
     /* The instructions want the state as ABEF and CDGH. */
-    __m128i low = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)state), 0xb1);
-    __m128i high = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(state + 4)), 0x1b);
+    __m128i low = _mm_shuffle_epi32(load(state), 0xb1);
+    __m128i high = _mm_shuffle_epi32(load(state + 4), 0x1b);
     __m128i abef = _mm_alignr_epi8(low, high, 8);
     __m128i cdgh = _mm_blend_epi16(high, low, 0xf0);
 
     for (; count > 0; count--, data += 64) {
         __m128i abef_before = abef;
         __m128i cdgh_before = cdgh;
-        __m128i m0 = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)data), swap);
-        __m128i m1 = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(data + 16)), swap);
-        __m128i m2 = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(data + 32)), swap);
-        __m128i m3 = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(data + 48)), swap);
+        __m128i m0 = _mm_shuffle_epi8(load(data), swap);
+        __m128i m1 = _mm_shuffle_epi8(load(data + 16), swap);
+        __m128i m2 = _mm_shuffle_epi8(load(data + 32), swap);
+        __m128i m3 = _mm_shuffle_epi8(load(data + 48), swap);
         for (unsigned i = 0; i < 48; i += 16) {
             ROUNDS(i, m0);
             SCHEDULE(m0, m1, m2, m3);
@@ -104,8 +114,8 @@ __attribute__((target("sha,sse4.1"))) static void blocks_sha(uint32_t state[8], 
 
     low = _mm_shuffle_epi32(abef, 0x1b);
     high = _mm_shuffle_epi32(cdgh, 0xb1);
-    _mm_storeu_si128((__m128i *)state, _mm_blend_epi16(low, high, 0xf0));
-    _mm_storeu_si128((__m128i *)(state + 4), _mm_alignr_epi8(high, low, 8));
+    store(state, _mm_blend_epi16(low, high, 0xf0));
+    store(state + 4, _mm_alignr_epi8(high, low, 8));
 }
 
 static bool processor_has_sha(void)

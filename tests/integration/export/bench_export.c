@@ -13,6 +13,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <wchar.h>
 
 #include <zlib.h>
 
@@ -62,9 +63,7 @@ static wchar_t *join(const wchar_t *folder, const wchar_t *name)
 {
     size_t size = wcslen(folder) + wcslen(name) + 2;
     wchar_t *path = mem_new_array(size, wchar_t);
-    wcscpy(path, folder);
-    wcscat(path, L"\\");
-    wcscat(path, name);
+    swprintf(path, size, L"%ls\\%ls", folder, name);
     return path;
 }
 
@@ -264,9 +263,9 @@ int wmain(int argument_count, wchar_t **wide)
     if (strcmp(verb, "large") == 0 && argument_count == 4)
         return archive(arguments[2], arguments[3], false);
     if (strcmp(verb, "pack") == 0 && argument_count == 5)
-        return pack(wide[2], arguments[3], atoi(arguments[4]));
+        return pack(wide[2], arguments[3], (int)strtol(arguments[4], NULL, 10));
     if (strcmp(verb, "idle") == 0) {
-        Sleep(IDLE_MS);
+        WaitForSingleObject(GetCurrentProcess(), IDLE_MS);
         return 0;
     }
     fprintf(stderr, "see the head of bench_export.c for what it takes\n");

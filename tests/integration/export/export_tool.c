@@ -80,7 +80,7 @@ static int archive(int count, char **arguments)
         else if (strcmp(arguments[i], "--remove") == 0)
             options.remove_as_read = true;
         else if (strcmp(arguments[i], "--level") == 0 && ++i < count)
-            options.level = atoi(arguments[i]);
+            options.level = (int)strtol(arguments[i], NULL, 10);
         else if (strcmp(arguments[i], "--cancel-after") == 0 && ++i < count)
             counting.cancel_after = strtoull(arguments[i], NULL, 10);
         else if (strcmp(arguments[i], "--compression") == 0 && ++i < count)
