@@ -6,6 +6,8 @@
 #include <windows.h>
 
 #include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
 
 #include <hcsd/v1/layers.pb-c.h>
 
@@ -253,7 +255,7 @@ static void on_progress(void *context, const struct export_counters *counters, c
     AcquireSRWLockExclusive(&export->lock);
     export->progress_waits = true;
     export->counters = *counters;
-    strncpy(export->phase, phase ? phase : "", sizeof export->phase - 1);
+    snprintf(export->phase, sizeof export->phase, "%s", phase ? phase : "");
     free(export->path);
     export->path = str_copy(path);
     ReleaseSRWLockExclusive(&export->lock);

@@ -41,11 +41,11 @@ static struct error *delete_container(struct container *container, bool force, c
     struct error *error = NULL;
 
     AcquireSRWLockExclusive(&container->lock);
-    if (!force || init->phase == PHASE_CREATING)
-        error = phase_check(init->phase, REQUEST_DELETE, init->texts->id);
-    if (!error && container->stuck && !force)
+    if (container->stuck && !force)
         error = error_make(ERROR_KIND_FAILED_PRECONDITION, "delete", init->texts->id,
                            "%s; deleting it by force leaves it to the janitor", container->stuck);
+    else if (!force || init->phase == PHASE_CREATING)
+        error = phase_check(init->phase, REQUEST_DELETE, init->texts->id);
     if (!error && init->phase == PHASE_STOPPED)
         next = STEP;
     else if (!error) {
