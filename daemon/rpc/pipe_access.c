@@ -36,7 +36,8 @@ static struct error *member_sid(const char *member, char **ret_text)
         wchar_t domain[256];
         DWORD size = sizeof looked_up, domain_size = ARRAYSIZE(domain);
         SID_NAME_USE use;
-        if (!LookupAccountNameW(NULL, wide, sid, &size, domain, &domain_size, &use))
+        if (!LookupAccountNameW(NULL, wide, sid, &size, domain, &domain_size, &use) ||
+            (use != SidTypeUser && use != SidTypeGroup && use != SidTypeAlias && use != SidTypeWellKnownGroup))
             error = not_known(member, "is neither a SID nor the name of a user or group that this machine knows");
     }
     if (error == NULL && !ConvertSidToStringSidW(sid, &text))

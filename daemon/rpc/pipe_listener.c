@@ -18,6 +18,7 @@
 /* Instances that wait for a client, so that a burst of them is not told "busy". */
 #define BACKLOG          4u
 #define RETRY_MS         1000u
+#define CLOSE_MS         5000u
 #define REFUSALS_BURST   5u
 #define REFUSAL_EVERY_MS 12000u
 
@@ -64,8 +65,9 @@ struct pipe_listener {
     struct pipe_connection *all;
     struct pipe_connection **slots; /* accepted clients */
     unsigned listening, handshakes, served;
-    unsigned inside;   /* callbacks that still need the listener */
-    uint64_t retry_at; /* when to make instances again; 0: none failed */
+    unsigned inside;            /* callbacks that still need the listener */
+    CONDITION_VARIABLE changed; /* `all` or `inside` went down */
+    uint64_t retry_at;          /* when to make instances again; 0: none failed */
     uint64_t last_number, accepted, refused;
     unsigned refusal_tokens, refusals_silent;
     uint64_t refusal_at;
@@ -215,6 +217,7 @@ static void release(struct pipe_listener *listener)
     void *context = listener->stopped_context;
     if (stopped != NULL)
         listener->stopped = NULL;
+    WakeAllConditionVariable(&listener->changed);
     ReleaseSRWLockExclusive(&listener->lock);
     if (stopped != NULL)
         stopped(context);
@@ -470,6 +473,7 @@ struct error *pipe_listener_open(const struct pipe_listener_options *options, st
     own->max_process_connections = own->max_process_connections != 0 ? own->max_process_connections : 64;
     own->max_handshakes = own->max_handshakes != 0 ? own->max_handshakes : 64;
     InitializeSRWLock(&listener->lock);
+    InitializeConditionVariable(&listener->changed);
     listener->refusal_tokens = REFUSALS_BURST;
     listener->refusal_at = clock_ms();
     listener->slots = mem_new_array(own->max_connections, struct pipe_connection *);
@@ -535,10 +539,17 @@ void pipe_listener_close(struct pipe_listener *listener)
 {
     if (listener == NULL)
         return;
+    /* Streams end when the completions of what was cancelled have arrived: after gRPC has let go of them. */
+    uint64_t end = clock_ms() + CLOSE_MS, now;
+    AcquireSRWLockExclusive(&listener->lock);
+    listener->stopping = true;
+    while ((listener->all != NULL || listener->inside > 0) && (now = clock_ms()) < end)
+        SleepConditionVariableSRW(&listener->changed, &listener->lock, (DWORD)(end - now), 0);
+    bool busy = listener->all != NULL || listener->inside > 0;
+    ReleaseSRWLockExclusive(&listener->lock);
+    if (busy)
+        return; /* still in use: it stays in memory */
     if (listener->timer != NULL) {
-        AcquireSRWLockExclusive(&listener->lock);
-        listener->stopping = true; /* so that the timer makes no instance */
-        ReleaseSRWLockExclusive(&listener->lock);
         SetThreadpoolTimer(listener->timer, NULL, 0, 0);
         WaitForThreadpoolTimerCallbacks(listener->timer, TRUE);
         CloseThreadpoolTimer(listener->timer);

@@ -55,7 +55,8 @@ void pipe_listener_start(struct pipe_listener *listener,
  * free but for connections that are served. */
 void pipe_listener_stop(struct pipe_listener *listener, void (*stopped)(void *context), void *context);
 
-/* Only after `stopped` (or when never started) and with no connection left. */
+/* Only after `stopped` (or when never started), with every connection's stream closed or closing. Waits until the last has
+ * ended, at most 5 s; if one does not, the listener stays in memory. Takes NULL. */
 void pipe_listener_close(struct pipe_listener *listener);
 
 /* Shuts down served connections whose write has waited for at least `milliseconds`; ABORT_ALL: every one. Returns how
