@@ -27,44 +27,44 @@ static const struct {
     {SERVICE_CONTROL_INTERROGATE, 0}, /* the service manager knows the last status */
 };
 
-struct service {
-    struct service_work work;
-    struct service_calls calls;
+struct entry {
+    struct entry_work work;
+    struct entry_calls calls;
     HANDLE posted; /* auto-reset */
     _Atomic unsigned requests;
     SERVICE_STATUS_HANDLE handle;
     SERVICE_STATUS status; /* the service's thread */
 };
 
-struct error *service_new(const struct service_work *work, const struct service_calls *calls, struct service **ret_service)
+struct error *entry_new(const struct entry_work *work, const struct entry_calls *calls, struct entry **ret_entry)
 {
     HANDLE posted = CreateEventW(NULL, FALSE, FALSE, NULL);
     if (posted == NULL)
         return error_win32(GetLastError(), "CreateEvent", "service", NULL);
-    struct service *service = mem_new(struct service);
-    service->work = *work;
-    service->calls = *calls;
-    service->posted = posted;
-    service->status.dwServiceType = SERVICE_WIN32_OWN_PROCESS;
-    *ret_service = service;
+    struct entry *entry = mem_new(struct entry);
+    entry->work = *work;
+    entry->calls = *calls;
+    entry->posted = posted;
+    entry->status.dwServiceType = SERVICE_WIN32_OWN_PROCESS;
+    *ret_entry = entry;
     return NULL;
 }
 
-void service_free(struct service *service)
+void entry_free(struct entry *entry)
 {
-    if (service == NULL)
+    if (entry == NULL)
         return;
-    win_close(service->posted);
-    free(service);
+    win_close(entry->posted);
+    free(entry);
 }
 
-static void post(struct service *service, unsigned request)
+static void post(struct entry *entry, unsigned request)
 {
-    atomic_fetch_or(&service->requests, request);
-    SetEvent(service->posted);
+    atomic_fetch_or(&entry->requests, request);
+    SetEvent(entry->posted);
 }
 
-DWORD WINAPI service_control(DWORD control, DWORD event_type, void *event_data, void *context)
+DWORD WINAPI entry_control(DWORD control, DWORD event_type, void *event_data, void *context)
 {
     (void)event_type;
     (void)event_data;
@@ -78,15 +78,15 @@ DWORD WINAPI service_control(DWORD control, DWORD event_type, void *event_data, 
     return ERROR_CALL_NOT_IMPLEMENTED;
 }
 
-void service_fail(struct service *service)
+void entry_fail(struct entry *entry)
 {
-    post(service, REQUEST_FAIL);
+    post(entry, REQUEST_FAIL);
 }
 
-static void report(struct service *service, DWORD state, DWORD error)
+static void report(struct entry *entry, DWORD state, DWORD error)
 {
     bool pending = state == SERVICE_START_PENDING || state == SERVICE_STOP_PENDING;
-    SERVICE_STATUS *status = &service->status;
+    SERVICE_STATUS *status = &entry->status;
     status->dwCheckPoint = !pending ? 0 : status->dwCurrentState == state ? status->dwCheckPoint + 1 : 1;
     status->dwCurrentState = state;
     status->dwControlsAccepted = state == SERVICE_RUNNING ? ACCEPTED : 0;
@@ -94,21 +94,21 @@ static void report(struct service *service, DWORD state, DWORD error)
     /* hcsd's own failures are told by its events; 1066 says that there is one. */
     status->dwWin32ExitCode = error == 0 ? NO_ERROR : ERROR_SERVICE_SPECIFIC_ERROR;
     status->dwServiceSpecificExitCode = error;
-    service->calls.set_status(service->handle, status);
+    entry->calls.set_status(entry->handle, status);
 }
 
 static void checkpoint(void *context)
 {
-    struct service *service = context;
-    report(service, service->status.dwCurrentState, 0);
+    struct entry *entry = context;
+    report(entry, entry->status.dwCurrentState, 0);
 }
 
 /* What ends the service, the most urgent first. */
-static enum service_stop wait_for_end(struct service *service)
+static enum service_stop wait_for_end(struct entry *entry)
 {
     for (;;) {
-        WaitForSingleObject(service->posted, INFINITE);
-        unsigned requests = atomic_fetch_and(&service->requests, REQUEST_END);
+        WaitForSingleObject(entry->posted, INFINITE);
+        unsigned requests = atomic_fetch_and(&entry->requests, REQUEST_END);
         if ((requests & REQUEST_SHUTDOWN) != 0)
             return SERVICE_STOP_SHUTDOWN;
         if ((requests & REQUEST_FAIL) != 0)
@@ -118,15 +118,15 @@ static enum service_stop wait_for_end(struct service *service)
         if ((requests & REQUEST_STOP) != 0)
             return SERVICE_STOP_ASKED;
         if ((requests & REQUEST_RELOAD) != 0)
-            service->work.reload(service->work.context);
+            entry->work.reload(entry->work.context);
     }
 }
 
-static unsigned stop_bound(struct service *service, enum service_stop why)
+static unsigned stop_bound(struct entry *entry, enum service_stop why)
 {
     if (why == SERVICE_STOP_SHUTDOWN || why == SERVICE_STOP_FAILED)
         return SERVICE_SHUTDOWN_MS;
-    unsigned system = why == SERVICE_STOP_PRESHUTDOWN ? service->calls.preshutdown_ms(service->calls.context) : 0;
+    unsigned system = why == SERVICE_STOP_PRESHUTDOWN ? entry->calls.preshutdown_ms(entry->calls.context) : 0;
     if (system == 0)
         return SERVICE_STOP_MS;
     /* Whoever has set a shorter time than we asked for cuts the draining, not the journal. */
@@ -134,25 +134,25 @@ static unsigned stop_bound(struct service *service, enum service_stop why)
     return left < SERVICE_STOP_MS ? left : SERVICE_STOP_MS;
 }
 
-bool service_loop(struct service *service, SERVICE_STATUS_HANDLE handle)
+bool entry_loop(struct entry *entry, SERVICE_STATUS_HANDLE handle)
 {
-    const struct daemon_progress progress = {.step = checkpoint, .context = service};
+    const struct daemon_progress progress = {.step = checkpoint, .context = entry};
     bool clean = true;
-    service->handle = handle;
-    report(service, SERVICE_START_PENDING, 0);
-    struct error *error = service->work.start(service->work.context, &progress);
+    entry->handle = handle;
+    report(entry, SERVICE_START_PENDING, 0);
+    struct error *error = entry->work.start(entry->work.context, &progress);
     if (error != NULL) {
         uint32_t code = error_as_hresult(error);
-        service->work.end(service->work.context);
-        report(service, SERVICE_STOPPED, code != 0 ? code : (uint32_t)error->kind);
+        entry->work.end(entry->work.context);
+        report(entry, SERVICE_STOPPED, code != 0 ? code : (uint32_t)error->kind);
         error_free(error);
         return true;
     }
-    report(service, SERVICE_RUNNING, 0);
-    enum service_stop why = wait_for_end(service);
-    report(service, SERVICE_STOP_PENDING, 0);
-    clean = service->work.stop(service->work.context, why, stop_bound(service, why), &progress);
-    service->work.end(service->work.context);
-    report(service, SERVICE_STOPPED, clean && why != SERVICE_STOP_FAILED ? 0 : ERROR_KIND_DEADLINE_EXCEEDED);
+    report(entry, SERVICE_RUNNING, 0);
+    enum service_stop why = wait_for_end(entry);
+    report(entry, SERVICE_STOP_PENDING, 0);
+    clean = entry->work.stop(entry->work.context, why, stop_bound(entry, why), &progress);
+    entry->work.end(entry->work.context);
+    report(entry, SERVICE_STOPPED, clean && why != SERVICE_STOP_FAILED ? 0 : ERROR_KIND_DEADLINE_EXCEEDED);
     return clean;
 }

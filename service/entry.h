@@ -18,11 +18,11 @@ enum service_stop {
     SERVICE_STOP_ASKED,
     SERVICE_STOP_PRESHUTDOWN,
     SERVICE_STOP_SHUTDOWN, /* the machine goes down and HCS beside us: no calls into it any more */
-    SERVICE_STOP_FAILED,   /* service_fail */
+    SERVICE_STOP_FAILED,   /* entry_fail */
 };
 
 /* What the service does; daemon.h behind it, or a test. Called on the service's thread, one at a time. */
-struct service_work {
+struct entry_work {
     /* Returns when the pipe answers. */
     struct error *(*start)(void *context, const struct daemon_progress *progress);
     void (*reload)(void *context);
@@ -39,26 +39,26 @@ struct service_work {
 #define SERVICE_SHUTDOWN_MS 2000   /* the system kills services 5 s after SHUTDOWN */
 
 /* The calls into the service manager, for tests. */
-struct service_calls {
+struct entry_calls {
     BOOL(WINAPI *set_status)(SERVICE_STATUS_HANDLE handle, SERVICE_STATUS *status);
     /* How long the system waits at preshutdown, in ms; 0 when it does not say. */
     unsigned (*preshutdown_ms)(void *context);
     void *context;
 };
 
-struct service;
+struct entry;
 
-struct error *service_new(const struct service_work *work, const struct service_calls *calls,
-                          struct service **ret_service) ERROR_MUST_CHECK;
-void service_free(struct service *service);
+struct error *entry_new(const struct entry_work *work, const struct entry_calls *calls,
+                          struct entry **ret_entry) ERROR_MUST_CHECK;
+void entry_free(struct entry *entry);
 
-/* The control handler, `context` being the service. Never blocks. */
-DWORD WINAPI service_control(DWORD control, DWORD event_type, void *event_data, void *context);
+/* The control handler, `context` being the struct entry. Never blocks. */
+DWORD WINAPI entry_control(DWORD control, DWORD event_type, void *event_data, void *context);
 
 /* Asks for the end with a failure: the service manager is told an error, so that its recovery actions run. Thread-safe. */
-void service_fail(struct service *service);
+void entry_fail(struct entry *entry);
 
 /* From START_PENDING to STOPPED. Returns whether `stop` left nothing behind. */
-bool service_loop(struct service *service, SERVICE_STATUS_HANDLE handle);
+bool entry_loop(struct entry *entry, SERVICE_STATUS_HANDLE handle);
 
 #endif

@@ -21,7 +21,7 @@
 static struct {
     const struct service_options *options;
     bool console;
-    struct service *service;
+    struct entry *entry;
     struct log *log;
     struct daemon *daemon;
     bool forced;
@@ -33,7 +33,7 @@ static struct {
 static void exhausted(void *context)
 {
     (void)context;
-    service_fail(process.service);
+    entry_fail(process.entry);
 }
 
 /* What a service that was made with sc.exe alone lacks. */
@@ -118,11 +118,11 @@ static int fail(struct error *error)
 static struct error *prepare(const struct service_options *options, bool console,
                              BOOL(WINAPI *set_status)(SERVICE_STATUS_HANDLE, SERVICE_STATUS *))
 {
-    const struct service_work work = {.start = work_start, .reload = work_reload, .stop = work_stop, .end = work_end};
-    const struct service_calls calls = {.set_status = set_status, .preshutdown_ms = preshutdown_ms};
+    const struct entry_work work = {.start = work_start, .reload = work_reload, .stop = work_stop, .end = work_end};
+    const struct entry_calls calls = {.set_status = set_status, .preshutdown_ms = preshutdown_ms};
     process.options = options;
     process.console = console;
-    struct error *error = service_new(&work, &calls, &process.service);
+    struct error *error = entry_new(&work, &calls, &process.entry);
     if (error == NULL)
         error = log_open(options->service_name, console, &process.log);
     return error;
@@ -149,7 +149,7 @@ static BOOL WINAPI console_control(DWORD type)
 {
     if (atomic_fetch_add(&process.interrupts, 1) > 0 && (type == CTRL_C_EVENT || type == CTRL_BREAK_EVENT))
         process_end(1, "hcsd: interrupted twice, ending at once\n");
-    service_control(type == CTRL_SHUTDOWN_EVENT ? SERVICE_CONTROL_SHUTDOWN : SERVICE_CONTROL_STOP, 0, NULL, process.service);
+    entry_control(type == CTRL_SHUTDOWN_EVENT ? SERVICE_CONTROL_SHUTDOWN : SERVICE_CONTROL_STOP, 0, NULL, process.entry);
     if (type != CTRL_C_EVENT && type != CTRL_BREAK_EVENT)
         WaitForSingleObject(process.ended, CONSOLE_CLOSE_MS); /* the process ends when this returns */
     return TRUE;
@@ -162,7 +162,7 @@ int run_console(const struct service_options *options)
         return fail(error);
     process.ended = CreateEventW(NULL, TRUE, FALSE, NULL);
     SetConsoleCtrlHandler(console_control, TRUE);
-    bool clean = service_loop(process.service, NULL);
+    bool clean = entry_loop(process.entry, NULL);
     SetEvent(process.ended);
     return end(clean);
 }
@@ -177,13 +177,13 @@ static void WINAPI service_main(DWORD count, wchar_t **arguments)
     wchar_t *name = NULL;
     struct error *error = win_wide(process.options->service_name, &name);
     error_free(error); /* the name is ASCII (options.c) */
-    SERVICE_STATUS_HANDLE handle = RegisterServiceCtrlHandlerExW(name, service_control, process.service);
+    SERVICE_STATUS_HANDLE handle = RegisterServiceCtrlHandlerExW(name, entry_control, process.entry);
     free(name);
     if (handle == NULL) {
         process.exit_code = 1;
         return;
     }
-    if (!service_loop(process.service, handle))
+    if (!entry_loop(process.entry, handle))
         process_end((uint32_t)process.exit_code, NULL);
 }
 

@@ -15,7 +15,7 @@
 #define STATUSES_MAX 32
 
 static struct {
-    struct service *service;
+    struct entry *entry;
     SERVICE_STATUS statuses[STATUSES_MAX];
     unsigned count;
     HANDLE running, reloaded; /* auto-reset */
@@ -79,19 +79,19 @@ static void end(void *context)
 static DWORD WINAPI loop(void *context)
 {
     (void)context;
-    test.result = service_loop(test.service, (SERVICE_STATUS_HANDLE)(uintptr_t)77);
+    test.result = entry_loop(test.entry, (SERVICE_STATUS_HANDLE)(uintptr_t)77);
     return 0;
 }
 
 static void open_service(void)
 {
-    const struct service_work work = {.start = start, .reload = reload, .stop = stop, .end = end};
-    const struct service_calls calls = {.set_status = set_status, .preshutdown_ms = preshutdown_ms};
+    const struct entry_work work = {.start = start, .reload = reload, .stop = stop, .end = end};
+    const struct entry_calls calls = {.set_status = set_status, .preshutdown_ms = preshutdown_ms};
     memset(&test, 0, sizeof test);
     test.clean = true;
     test.running = CreateEventW(NULL, FALSE, FALSE, NULL);
     test.reloaded = CreateEventW(NULL, FALSE, FALSE, NULL);
-    assert_null(service_new(&work, &calls, &test.service));
+    assert_null(entry_new(&work, &calls, &test.entry));
 }
 
 static HANDLE run_service(void)
@@ -110,14 +110,14 @@ static void join(HANDLE thread)
 
 static void close_service(void)
 {
-    service_free(test.service);
+    entry_free(test.entry);
     CloseHandle(test.running);
     CloseHandle(test.reloaded);
 }
 
 static DWORD control(DWORD code)
 {
-    return service_control(code, 0, NULL, test.service);
+    return entry_control(code, 0, NULL, test.entry);
 }
 
 static void assert_status(unsigned index, DWORD state, DWORD checkpoint, bool accepts)
@@ -162,7 +162,7 @@ static void test_start_that_fails(void **state)
     (void)state;
     open_service();
     test.fail_start = true;
-    assert_true(service_loop(test.service, (SERVICE_STATUS_HANDLE)(uintptr_t)77));
+    assert_true(entry_loop(test.entry, (SERVICE_STATUS_HANDLE)(uintptr_t)77));
     assert_int_equal(test.count, 2);
     assert_status(0, SERVICE_START_PENDING, 1, false);
     assert_status(1, SERVICE_STOPPED, 0, false);
@@ -232,7 +232,7 @@ static void test_failures_are_reported(void **state)
     (void)state;
     open_service();
     HANDLE thread = run_service();
-    service_fail(test.service);
+    entry_fail(test.entry);
     join(thread);
     assert_int_equal(test.why, SERVICE_STOP_FAILED);
     assert_int_equal(test.statuses[test.count - 1].dwWin32ExitCode, ERROR_SERVICE_SPECIFIC_ERROR);
