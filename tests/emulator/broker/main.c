@@ -116,8 +116,9 @@ static int print_books(void)
     json_t *reply = ask(request);
 
     if (reply == NULL) {
-        json_t *empty = json_pack("{s:b, s:[], s:[], s:[], s:[], s:{}}", "running", 0, "systems", "layers", "clients",
-                                  "disks", "calls");
+        json_t *empty =
+            json_pack("{s:b, s:{}, s:[], s:[], s:[], s:{}, s:[], s:[], s:[], s:{}}", "running", 0, "systems",
+                      "processes", "activated", "prepared", "mount_paths", "layers", "clients", "disks", "calls");
         print_json(empty);
         json_decref(empty);
     } else {

@@ -222,18 +222,23 @@ static unsigned count_handles(const struct handle *handle)
     return count;
 }
 
-static json_t *books_system(const struct system *system)
+static json_t *books_process(const struct process *process)
+{
+    return json_pack("{s:s, s:I, s:s, s:b, s:b, s:I, s:i}", "system", process->system->id, "pid",
+                     (json_int_t)process->pid, "command", process->command, "emulated", process->handle == NULL,
+                     "exited", process->exited, "exit_code", (json_int_t)process->exit_code, "handles",
+                     (int)count_handles(process->handles));
+}
+
+/* One system; its processes are added to `all` too. */
+static json_t *books_system(const struct system *system, json_t *all)
 {
     json_t *processes = json_array();
-    json_t *json;
+    json_t *json = system_json(system);
 
     for (const struct process *process = system->processes; process != NULL; process = process->next)
-        json_array_append_new(processes,
-                              json_pack("{s:I, s:s, s:b, s:b, s:I, s:i}", "pid", (json_int_t)process->pid, "command",
-                                        process->command, "emulated", process->handle == NULL, "exited",
-                                        process->exited, "exit_code", (json_int_t)process->exit_code, "handles",
-                                        (int)count_handles(process->handles)));
-    json = system_json(system);
+        json_array_append_new(processes, books_process(process));
+    json_array_extend(all, processes);
     json_object_set_new(json, "VolumePath", json_string(system->volume));
     json_object_set_new(json, "layer", json_string(system->layer));
     json_object_set(json, "layers", system->layers);
@@ -244,32 +249,61 @@ static json_t *books_system(const struct system *system)
     return json;
 }
 
-json_t *properties_books(void)
+/* The storage half's books: all layers in it are activated. */
+static void books_layers(json_t *books, json_t *disks)
 {
-    json_t *systems = json_array();
+    json_t *activated = json_array();
+    json_t *prepared = json_array();
+    json_t *mount_paths = json_object();
     json_t *layers = json_array();
-    json_t *clients = json_array();
-    json_t *disks = json_array();
 
-    for (const struct system *system = broker.systems; system != NULL; system = system->next) {
-        json_array_append_new(systems, books_system(system));
-        json_array_extend(disks, system->disks);
-    }
     for (const struct layer *layer = broker.layers; layer != NULL; layer = layer->next) {
         char *disk = str_format("%s\\sandbox.vhdx", layer->path);
+        json_array_append_new(activated, json_string(layer->path));
+        if (layer->prepared)
+            json_array_append_new(prepared, json_string(layer->path));
+        json_object_set_new(mount_paths, layer->path, json_string(layer->volume));
         json_array_append_new(layers,
                               json_pack("{s:s, s:b, s:b, s:s, s:O}", "path", layer->path, "activated", 1, "prepared",
                                         layer->prepared, "mount_path", layer->volume, "parents", layer->parents));
         json_array_append_new(disks, json_string(disk));
         free(disk);
     }
+    json_object_set_new(books, "activated", activated);
+    json_object_set_new(books, "prepared", prepared);
+    json_object_set_new(books, "mount_paths", mount_paths);
+    json_object_set_new(books, "layers", layers);
+}
+
+json_t *properties_books(const struct client *asking)
+{
+    json_t *books = json_object();
+    json_t *systems = json_object();
+    json_t *processes = json_array();
+    json_t *clients = json_array();
+    json_t *disks = json_array();
+
+    for (const struct system *system = broker.systems; system != NULL; system = system->next) {
+        json_object_set_new(systems, system->id, books_system(system, processes));
+        json_array_extend(disks, system->disks);
+    }
+    books_layers(books, disks);
     for (const struct client *client = broker.clients; client != NULL; client = client->next) {
         int handles = 0;
+        if (client == asking)
+            continue;
         for (const struct handle *handle = client->handles; handle != NULL; handle = handle->next_of_client)
             handles++;
         json_array_append_new(clients, json_pack("{s:I, s:i}", "pid", (json_int_t)client->pid, "handles", handles));
     }
-    return json_pack("{s:b, s:I, s:o, s:o, s:o, s:o, s:O, s:o, s:i}", "running", 1, "pid",
-                     (json_int_t)GetCurrentProcessId(), "systems", systems, "layers", layers, "clients", clients,
-                     "disks", disks, "calls", broker.calls, "fault_counts", counts_json(), "held", (int)held_count());
+    json_object_set_new(books, "running", json_true());
+    json_object_set_new(books, "pid", json_integer((json_int_t)GetCurrentProcessId()));
+    json_object_set_new(books, "systems", systems);
+    json_object_set_new(books, "processes", processes);
+    json_object_set_new(books, "clients", clients);
+    json_object_set_new(books, "disks", disks);
+    json_object_set(books, "calls", broker.calls);
+    json_object_set_new(books, "fault_counts", counts_json());
+    json_object_set_new(books, "held", json_integer(held_count()));
+    return books;
 }

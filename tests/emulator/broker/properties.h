@@ -13,7 +13,10 @@ json_t *properties_process(const struct process *process);
 /* `query` has Ids, Types, Names, Owners, arrays of text, each optional. */
 struct error *properties_enumerate(const char *query, json_t **ret_systems) ERROR_MUST_CHECK;
 
-/* All the broker holds. */
-json_t *properties_books(void);
+/* All the broker holds: {"running", "pid", "systems": {id: {…}}, "processes": […], "activated": [paths], "prepared":
+ * [paths], "mount_paths": {path: volume}, "layers": […], "clients": […], "disks": […], "calls": {name: count},
+ * "fault_counts": […], "held"}. Who asks is not among the
+ * clients. */
+json_t *properties_books(const struct client *asking);
 
 #endif

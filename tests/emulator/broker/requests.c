@@ -303,9 +303,8 @@ static struct error *disconnect(struct client *client, const json_t *request, js
 
 static struct error *get_books(struct client *client, const json_t *request, json_t *reply)
 {
-    (void)client;
     (void)request;
-    json_object_set_new(reply, "books", properties_books());
+    json_object_set_new(reply, "books", properties_books(client));
     return NULL;
 }
 
