@@ -72,5 +72,5 @@ int64_t clock_from_filetime(uint64_t filetime)
 uint64_t clock_to_filetime(int64_t wall_ns)
 {
     int64_t ticks = wall_ns / 100 - (wall_ns % 100 < 0); /* towards the past */
-    return (uint64_t)(ticks + FILETIME_OF_1970); /* 64 bits of nanoseconds end well inside FILETIME */
+    return (uint64_t)(ticks + FILETIME_OF_1970);         /* 64 bits of nanoseconds end well inside FILETIME */
 }

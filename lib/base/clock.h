@@ -14,8 +14,8 @@ struct clock {
 /* The system's clock. */
 extern const struct clock clock_system;
 
-uint64_t clock_ms(void);      /* unbiased milliseconds since some start; never goes back */
-int64_t clock_wall_ns(void);  /* nanoseconds since 1970-01-01 UTC */
+uint64_t clock_ms(void);     /* unbiased milliseconds since some start; never goes back */
+int64_t clock_wall_ns(void); /* nanoseconds since 1970-01-01 UTC */
 
 /* A pause before a retry on something foreign (a scanner's handle, a volume that is still appearing); never a way to
  * wait for another thread. Injected where tests count retries. */

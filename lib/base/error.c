@@ -196,7 +196,8 @@ static char *code_text(const struct error *error)
 
 static bool is_word(char letter)
 {
-    return letter == '-' || letter == '_' || (letter >= '0' && letter <= '9') || ((letter | 32) >= 'a' && (letter | 32) <= 'z');
+    return letter == '-' || letter == '_' || (letter >= '0' && letter <= '9') ||
+           ((letter | 32) >= 'a' && (letter | 32) <= 'z');
 }
 
 /* Whether `text` has `name` as a word of its own. */
@@ -224,8 +225,8 @@ char *error_text(const struct error *error)
 
 char *error_json(const struct error *error)
 {
-    json_t *json = json_pack("{s:s, s:s, s:s, s:s}", "code", error_kind_name(error->kind), "operation", error->operation,
-                             "object", error->object, "message", error->message);
+    json_t *json = json_pack("{s:s, s:s, s:s, s:s}", "code", error_kind_name(error->kind), "operation",
+                             error->operation, "object", error->object, "message", error->message);
     if (error->origin != ERROR_ORIGIN_NONE) {
         char *code = error->origin == ERROR_ORIGIN_ERRNO ? str_format("errno %u", (unsigned)error->code)
                                                          : str_format("0x%08X", (unsigned)error_as_hresult(error));

@@ -45,18 +45,18 @@ enum error_origin {
 struct error {
     enum error_kind kind;
     enum error_origin origin;
-    uint32_t code;    /* 0 when origin is NONE */
-    char *operation;  /* the call or step that failed, in the field's words: "HcsStartComputeSystem", "read config.json" */
-    char *object;     /* the id or path it failed on; "" when there is none */
-    char *message;    /* one sentence in UTF-8 without a line end: why, and what to do where that is known */
-    char *hcs_events; /* HCS's ErrorEvents as a JSON array, or NULL */
+    uint32_t code;       /* 0 when origin is NONE */
+    char *operation;     /* the call or step that failed: "HcsStartComputeSystem", "read config.json" */
+    char *object;        /* the id or path it failed on; "" when there is none */
+    char *message;       /* one sentence in UTF-8 without a line end: why, and what to do where that is known */
+    char *hcs_events;    /* HCS's ErrorEvents as a JSON array, or NULL */
     size_t context_size; /* how many bytes of message error_wrap put in front */
 };
 
 /* All texts in an error are strict UTF-8 on one line whatever was passed in (text_printable). */
 #if defined(__GNUC__)
 #define ERROR_PRINTF(fmt, args) __attribute__((format(gnu_printf, fmt, args)))
-#define ERROR_MUST_CHECK __attribute__((warn_unused_result))
+#define ERROR_MUST_CHECK        __attribute__((warn_unused_result))
 #endif
 #if defined(__clang__)
 #undef ERROR_PRINTF

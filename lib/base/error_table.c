@@ -68,7 +68,8 @@ static const struct error_row win32_rows[] = {
     {1060, KIND(NOT_FOUND), "the service is not installed"},
     {1062, KIND(FAILED_PRECONDITION), "the service does not run"},
     {1068, KIND(UNAVAILABLE), "a service it depends on did not start"},
-    {1072, KIND(FAILED_PRECONDITION), "the service is marked for deletion; close all programs that have it open, or reboot"},
+    {1072, KIND(FAILED_PRECONDITION),
+     "the service is marked for deletion; close all programs that have it open, or reboot"},
     {1073, KIND(ALREADY_EXISTS), "the service exists already"},
     {1115, KIND(UNAVAILABLE), "the system is shutting down"},
     {1117, KIND(DATA_LOSS), "the device reported an input/output error"},
@@ -83,7 +84,8 @@ static const struct error_row win32_rows[] = {
     {1225, KIND(UNAVAILABLE), "the connection was refused"},
     {1235, KIND(ABORTED), "the request was aborted"},
     {1295, KIND(RESOURCE_EXHAUSTED), "the disk quota is used up"},
-    {1300, KIND(PERMISSION_DENIED), "not all privileges are held; run it as LocalSystem or as an elevated administrator"},
+    {1300, KIND(PERMISSION_DENIED),
+     "not all privileges are held; run it as LocalSystem or as an elevated administrator"},
     {1307, KIND(PERMISSION_DENIED), "this security identifier may not be made the owner"},
     {1314, KIND(PERMISSION_DENIED), "a privilege is missing; run it as LocalSystem or as an elevated administrator"},
     {1326, KIND(PERMISSION_DENIED), "user name or password is wrong"},
@@ -240,10 +242,10 @@ static const struct error_row errno_rows[] = {
     {EILSEQ, KIND(INVALID_ARGUMENT), "the bytes are no text"},
 };
 
-#define FACILITY_MASK 0x1FFF0000u
+#define FACILITY_MASK     0x1FFF0000u
 #define FACILITY_OF_WIN32 0x00070000u
-#define FACILITY_OF_HCS 0x00370000u
-#define NTSTATUS_BIT 0x10000000u
+#define FACILITY_OF_HCS   0x00370000u
+#define NTSTATUS_BIT      0x10000000u
 
 const struct error_row *error_table_rows(enum error_origin origin, size_t *ret_count)
 {

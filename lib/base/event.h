@@ -17,11 +17,11 @@
 enum event_severity { EVENT_INFORMATION, EVENT_WARNING, EVENT_ERROR };
 
 enum event_category {
-    EVENT_CATEGORY_SERVICE = 1, /* start, stop, configuration, clients */
-    EVENT_CATEGORY_TASK = 2,    /* containers and processes */
-    EVENT_CATEGORY_EXPORT = 3,  /* jobs, workers, staging */
+    EVENT_CATEGORY_SERVICE = 1,  /* start, stop, configuration, clients */
+    EVENT_CATEGORY_TASK = 2,     /* containers and processes */
+    EVENT_CATEGORY_EXPORT = 3,   /* jobs, workers, staging */
     EVENT_CATEGORY_WATCHDOG = 4, /* stalls, ladders, lost calls */
-    EVENT_CATEGORY_LAYER = 5,   /* mounts, scratch, destroy */
+    EVENT_CATEGORY_LAYER = 5,    /* mounts, scratch, destroy */
 };
 #define EVENT_CATEGORY_COUNT 5
 

@@ -73,8 +73,8 @@ struct error *file_read(const char *path, size_t limit, struct buffer *ret_conte
         if (got == 0)
             break;
         if (got > room) {
-            error = error_make(ERROR_KIND_RESOURCE_EXHAUSTED, "read file", path, "the file is larger than the %zu bytes allowed",
-                               limit);
+            error = error_make(ERROR_KIND_RESOURCE_EXHAUSTED, "read file", path,
+                               "the file is larger than the %zu bytes allowed", limit);
             break;
         }
         content.size += got;
@@ -126,7 +126,8 @@ struct error *file_replace(const char *path, const void *data, size_t size, cons
     static volatile LONG number;
     wchar_t *target = NULL, *temporary = NULL;
     HANDLE file = NULL;
-    char *name = str_format("%s.tmp-%lu-%lu", path, GetCurrentProcessId(), (unsigned long)InterlockedIncrement(&number));
+    char *name =
+        str_format("%s.tmp-%lu-%lu", path, GetCurrentProcessId(), (unsigned long)InterlockedIncrement(&number));
     struct error *error = win_path(path, &target);
     if (error == NULL)
         error = win_path(name, &temporary);
@@ -300,7 +301,8 @@ struct error *file_list(const char *path, size_t limit, struct file_list *ret_li
     while (code == 0) {
         if (wcscmp(found.cFileName, L".") != 0 && wcscmp(found.cFileName, L"..") != 0) {
             if (list.count == limit) {
-                error = error_make(ERROR_KIND_RESOURCE_EXHAUSTED, "list directory", path, "it has more than %zu entries", limit);
+                error = error_make(ERROR_KIND_RESOURCE_EXHAUSTED, "list directory", path,
+                                   "it has more than %zu entries", limit);
                 goto done;
             }
             if (list.count == room) {

@@ -82,7 +82,8 @@ char *str_format_args(const char *format, va_list arguments)
     int length = vsnprintf(NULL, 0, format, again);
     va_end(again);
     if (length < 0)
-        return str_copy(format); /* an encoding error of %ls, which nobody uses: the bare format still tells something */
+        return str_copy(
+            format); /* an encoding error of %ls, which nobody uses: the bare format still tells something */
     char *text = mem_zero((size_t)length + 1);
     vsnprintf(text, (size_t)length + 1, format, arguments);
     return text;

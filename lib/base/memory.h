@@ -21,7 +21,7 @@ char *str_copy_n(const char *text, size_t size); /* the first `size` bytes, term
 char *str_format(const char *format, ...) ERROR_PRINTF(1, 2);
 char *str_format_args(const char *format, va_list arguments) ERROR_PRINTF(1, 0);
 
-#define mem_new(type) ((type *)mem_zero(sizeof(type)))
+#define mem_new(type)              ((type *)mem_zero(sizeof(type)))
 #define mem_new_array(count, type) ((type *)mem_zero_array((count), sizeof(type)))
 
 #endif

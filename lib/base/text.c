@@ -31,7 +31,10 @@ static uint32_t decode(const char *text, size_t size, size_t *at)
         (*at)++;
         return first;
     }
-    size_t length = first >= 0xF0 && first <= 0xF4 ? 4 : first >= 0xE0 && first < 0xF0 ? 3 : first >= 0xC2 && first < 0xE0 ? 2 : 0;
+    size_t length = first >= 0xF0 && first <= 0xF4  ? 4
+                    : first >= 0xE0 && first < 0xF0 ? 3
+                    : first >= 0xC2 && first < 0xE0 ? 2
+                                                    : 0;
     if (length == 0 || left < length)
         return NO_POINT;
     uint32_t point = first & (0x7Fu >> length);

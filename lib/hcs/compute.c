@@ -24,8 +24,8 @@ static void CALLBACK tell_disconnected(PTP_CALLBACK_INSTANCE instance, void *con
     compute_release(compute);
 }
 
-struct error *compute_new(struct hcs_library *library, struct guard *guard, compute_disconnected disconnected, void *context,
-                          struct compute **ret_compute)
+struct error *compute_new(struct hcs_library *library, struct guard *guard, compute_disconnected disconnected,
+                          void *context, struct compute **ret_compute)
 {
     struct compute *compute = mem_new(struct compute);
     compute->refs = 1;

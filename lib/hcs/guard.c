@@ -250,8 +250,8 @@ static void tell_late(struct guard_state *state, bool lost, uint64_t now, const 
     if (lost)
         event_emit(EVENT_CALL_RETURNED_LATE, state->call->name, object, seconds, outcome);
     else
-        log_debug("%s for %s returned after %s seconds, when nobody waited any more (%s)", state->call->name, object, seconds,
-                  outcome);
+        log_debug("%s for %s returned after %s seconds, when nobody waited any more (%s)", state->call->name, object,
+                  seconds, outcome);
 }
 
 static void make_call(struct guard *guard, struct guard_state *state)
@@ -371,8 +371,8 @@ static struct error *dispatch(struct guard *guard, struct guard_state *state)
                            "%u calls into the Host Compute Service have not returned; restart the service vmcompute",
                            (unsigned)guard->counts.lost);
     } else if (guard->idle == NULL && guard->threads >= guard->options.max_threads) {
-        error = error_make(ERROR_KIND_RESOURCE_EXHAUSTED, name, object, "%u calls into the Host Compute Service are running",
-                           (unsigned)guard->threads);
+        error = error_make(ERROR_KIND_RESOURCE_EXHAUSTED, name, object,
+                           "%u calls into the Host Compute Service are running", (unsigned)guard->threads);
     } else {
         list_add(guard, state);
         thread = guard->idle;
@@ -432,7 +432,8 @@ struct error *guard_run(struct guard *guard, struct guard_call *call, const stru
         uint64_t left = state->start_ms + ms > now ? state->start_ms + ms - now : 0;
         waited = WaitForMultipleObjects(cancel != NULL ? 2 : 1, handles, FALSE, (DWORD)left);
         now = clock_ms();
-    } while (waited == WAIT_TIMEOUT && now < state->start_ms + ms); /* the two clocks need not agree to the millisecond */
+    } while (waited == WAIT_TIMEOUT &&
+             now < state->start_ms + ms); /* the two clocks need not agree to the millisecond */
 
     struct loss loss = {0};
     AcquireSRWLockExclusive(&guard->lock);
@@ -444,8 +445,8 @@ struct error *guard_run(struct guard *guard, struct guard_call *call, const stru
         else if (waited == WAIT_OBJECT_0 + 1)
             error = error_make(ERROR_KIND_CANCELLED, state->step, call->object, "the wait was cut short");
         else
-            error = error_make(ERROR_KIND_DEADLINE_EXCEEDED, state->step, call->object, "the call has not returned within %g seconds",
-                               ms / 1000.0);
+            error = error_make(ERROR_KIND_DEADLINE_EXCEEDED, state->step, call->object,
+                               "the call has not returned within %g seconds", ms / 1000.0);
         if (now >= state->lost_ms)
             loss = note_loss(guard, state, now);
         else

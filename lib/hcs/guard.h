@@ -37,10 +37,10 @@ struct guard_options {
 
 struct guard_call {
     /* Set by whoever makes the record. */
-    const char *name; /* "HcsStartComputeSystem"; static */
-    char *object;     /* id or path; the record owns it */
-    uint64_t tag;     /* what guard_fail selects by: a notification context, or 0 */
-    void (*run)(struct guard_call *call);  /* on the call thread: makes the call, keeps the results in the record */
+    const char *name;                     /* "HcsStartComputeSystem"; static */
+    char *object;                         /* id or path; the record owns it */
+    uint64_t tag;                         /* what guard_fail selects by: a notification context, or 0 */
+    void (*run)(struct guard_call *call); /* on the call thread: makes the call, keeps the results in the record */
     /* On the call thread after `run`, when nobody waits any more: closes handles, frees text, and may make further calls to
      * undo what the call did. Returns what became of it in a few words for the event ("the handle was closed"); may be
      * NULL when there is nothing to undo. Not called after a return in time. */

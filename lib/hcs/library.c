@@ -31,7 +31,8 @@ static FARPROC *slot(struct hcs_library *library, enum hcs_export export)
 struct error *hcs_library_new(const char *path, struct hcs_library **ret_library)
 {
     if (path != NULL && !path_is_absolute(path))
-        return error_make(ERROR_KIND_INVALID_ARGUMENT, "load library", path, "the path of hcs.library must be absolute");
+        return error_make(ERROR_KIND_INVALID_ARGUMENT, "load library", path,
+                          "the path of hcs.library must be absolute");
     struct hcs_library *library = mem_new(struct hcs_library);
     library->path = str_copy(path);
     InitializeSRWLock(&library->lock);
@@ -70,10 +71,11 @@ static struct error *load(struct hcs_library *library)
     }
     if (module == NULL) {
         DWORD code = GetLastError();
-        error = library->path == NULL
-                    ? error_win32(code, "load library", name,
-                                  "the Host Compute Service is not installed; install the Windows feature \"Containers\"")
-                    : error_win32(code, "load library", name, "check hcs.library in the configuration");
+        error =
+            library->path == NULL
+                ? error_win32(code, "load library", name,
+                              "the Host Compute Service is not installed; install the Windows feature \"Containers\"")
+                : error_win32(code, "load library", name, "check hcs.library in the configuration");
         return error_set_kind(error, ERROR_KIND_UNAVAILABLE);
     }
     ole = LoadLibraryExW(L"ole32.dll", NULL, LOAD_LIBRARY_SEARCH_SYSTEM32); /* stays for good */
@@ -105,8 +107,8 @@ struct error *hcs_library_require(struct hcs_library *library, enum hcs_export e
 {
     struct error *error = ensure_loaded(library);
     if (error == NULL && *slot(library, export) == NULL)
-        error = error_win32(ERROR_PROC_NOT_FOUND, export_names[export], library->path != NULL ? library->path : "vmcompute.dll",
-                            NULL);
+        error = error_win32(ERROR_PROC_NOT_FOUND, export_names[export],
+                            library->path != NULL ? library->path : "vmcompute.dll", NULL);
     return error;
 }
 

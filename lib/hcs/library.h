@@ -23,6 +23,7 @@ struct hcs_library {
     SRWLOCK lock; /* over loading only */
 };
 
+/* clang-format off */
 enum hcs_export {
 #define HCS_EXPORT(name, parameters) HCS_EXPORT_##name,
     HCS_STORAGE_EXPORTS(HCS_EXPORT)
@@ -30,6 +31,7 @@ enum hcs_export {
 #undef HCS_EXPORT
     HCS_EXPORT_COUNT
 };
+/* clang-format on */
 
 const char *hcs_export_name(enum hcs_export export);
 

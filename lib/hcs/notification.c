@@ -53,7 +53,9 @@ static int slot_of(const struct watch *watch, ULONG type)
         return SLOT_EXIT;
     if (type == HCS_NOTIFICATION_SERVICE_DISCONNECT)
         return SLOT_DISCONNECT;
-    return type >= HCS_NOTIFICATION_SYSTEM_CREATE_COMPLETED && type <= HCS_NOTIFICATION_SYSTEM_SAVE_COMPLETED ? (int)type : -1;
+    return type >= HCS_NOTIFICATION_SYSTEM_CREATE_COMPLETED && type <= HCS_NOTIFICATION_SYSTEM_SAVE_COMPLETED
+               ? (int)type
+               : -1;
 }
 
 struct watch *watch_new(enum hcs_notification exit_type, watch_disconnected disconnected, void *context,
@@ -124,7 +126,8 @@ static struct hcs_exit report_of(const struct watch *watch)
 {
     if (watch->came[SLOT_EXIT])
         return (struct hcs_exit){HCS_EXIT_EXITED, (uint32_t)watch->status[SLOT_EXIT], watch->exit_ns};
-    return (struct hcs_exit){watch->came[SLOT_DISCONNECT] ? HCS_EXIT_DISCONNECTED : HCS_EXIT_CLOSED, 0, clock_wall_ns()};
+    return (struct hcs_exit){watch->came[SLOT_DISCONNECT] ? HCS_EXIT_DISCONNECTED : HCS_EXIT_CLOSED, 0,
+                             clock_wall_ns()};
 }
 
 static void post_exit(struct watch *watch)
@@ -196,11 +199,12 @@ static struct error *wait_for(struct watch *watch, int slot, uint32_t ms, HANDLE
     const HANDLE handles[] = {waiter.woken, cancel};
     uint64_t end = clock_ms() + ms;
     AcquireSRWLockExclusive(&watch->lock);
-    while (error == NULL && !watch->came[slot] && !watch->came[SLOT_EXIT] && !watch->came[SLOT_DISCONNECT] && !watch->closed) {
+    while (error == NULL && !watch->came[slot] && !watch->came[SLOT_EXIT] && !watch->came[SLOT_DISCONNECT] &&
+           !watch->closed) {
         uint64_t now = clock_ms();
         if (now >= end) {
-            error = error_make(ERROR_KIND_DEADLINE_EXCEEDED, operation, object, "HCS has not told of the %s within %g seconds", what,
-                               ms / 1000.0);
+            error = error_make(ERROR_KIND_DEADLINE_EXCEEDED, operation, object,
+                               "HCS has not told of the %s within %g seconds", what, ms / 1000.0);
             break;
         }
         ResetEvent(waiter.woken);
@@ -229,12 +233,13 @@ static struct error *no_more(struct watch *watch, const char *operation, const c
     return error_make(ERROR_KIND_CANCELLED, operation, object, "it was closed meanwhile");
 }
 
-struct error *watch_wait(struct watch *watch, enum hcs_notification type, uint32_t default_ms, const struct guard_wait *wait,
-                         const char *operation, const char *object)
+struct error *watch_wait(struct watch *watch, enum hcs_notification type, uint32_t default_ms,
+                         const struct guard_wait *wait, const char *operation, const char *object)
 {
     int slot = slot_of(watch, type);
     uint32_t ms = wait != NULL && wait->ms != 0 ? wait->ms : default_ms;
-    struct error *error = wait_for(watch, slot, ms, wait != NULL ? wait->cancel : NULL, operation, object, "completion");
+    struct error *error =
+        wait_for(watch, slot, ms, wait != NULL ? wait->cancel : NULL, operation, object, "completion");
     if (error == NULL) {
         if (watch->came[slot] && watch->status[slot] < 0)
             error = error_hresult((uint32_t)watch->status[slot], operation, object, NULL);
@@ -247,8 +252,8 @@ struct error *watch_wait(struct watch *watch, enum hcs_notification type, uint32
     return error;
 }
 
-struct error *watch_wait_exit(struct watch *watch, uint32_t default_ms, const struct guard_wait *wait, const char *object,
-                              struct hcs_exit *ret_exit)
+struct error *watch_wait_exit(struct watch *watch, uint32_t default_ms, const struct guard_wait *wait,
+                              const char *object, struct hcs_exit *ret_exit)
 {
     static const char operation[] = "wait for exit";
     uint32_t ms = wait != NULL && wait->ms != 0 ? wait->ms : default_ms;
@@ -281,7 +286,8 @@ struct error *watch_on_exit(struct watch *watch, hcs_exit_function function, voi
         /* Made now, because submitting it cannot fail later, where nobody could be told. */
         watch->exit_work = CreateThreadpoolWork(tell_exit, watch, NULL);
         if (watch->exit_work == NULL) {
-            error = error_set_kind(error_win32(GetLastError(), "watch exit", object, NULL), ERROR_KIND_RESOURCE_EXHAUSTED);
+            error =
+                error_set_kind(error_win32(GetLastError(), "watch exit", object, NULL), ERROR_KIND_RESOURCE_EXHAUSTED);
         } else {
             watch->exit_function = function;
             watch->exit_context = context;

@@ -38,16 +38,16 @@ void watch_expect(struct watch *watch, enum hcs_notification type);
 /* Waits for a notification. What came is not consumed. Errors beside those of the bound: the notification's own status
  * when it is a failure; ABORTED (0xC0370106) when the exit came instead; UNAVAILABLE when the connection broke; CANCELLED
  * when the watch is closed. */
-struct error *watch_wait(struct watch *watch, enum hcs_notification type, uint32_t default_ms, const struct guard_wait *wait,
-                         const char *operation, const char *object) ERROR_MUST_CHECK;
+struct error *watch_wait(struct watch *watch, enum hcs_notification type, uint32_t default_ms,
+                         const struct guard_wait *wait, const char *operation, const char *object) ERROR_MUST_CHECK;
 /* The same for the exit, whose status is no error. */
-struct error *watch_wait_exit(struct watch *watch, uint32_t default_ms, const struct guard_wait *wait, const char *object,
-                              struct hcs_exit *ret_exit) ERROR_MUST_CHECK;
+struct error *watch_wait_exit(struct watch *watch, uint32_t default_ms, const struct guard_wait *wait,
+                              const char *object, struct hcs_exit *ret_exit) ERROR_MUST_CHECK;
 bool watch_has_exited(struct watch *watch, struct hcs_exit *ret_exit);
 
 /* See hcs_system_on_exit. */
-struct error *watch_on_exit(struct watch *watch, hcs_exit_function function, void *context, const char *object)
-    ERROR_MUST_CHECK;
+struct error *watch_on_exit(struct watch *watch, hcs_exit_function function, void *context,
+                            const char *object) ERROR_MUST_CHECK;
 
 /* Out of the table; waits end, and the exit function is told CLOSED unless it was told before. */
 void watch_close(struct watch *watch);

@@ -138,7 +138,8 @@ struct error *call_error(const struct compute_call *call)
 struct error *call_document(const struct compute_call *call, char **ret_json)
 {
     if (call->document == NULL || call->document[0] == 0)
-        return error_make(ERROR_KIND_INTERNAL, call->base.name, call->base.object, "HCS answered with an empty document");
+        return error_make(ERROR_KIND_INTERNAL, call->base.name, call->base.object,
+                          "HCS answered with an empty document");
     *ret_json = win_text(call->document);
     return NULL;
 }
@@ -159,9 +160,9 @@ void call_discard_handle(struct compute_call *call, bool process)
 {
     struct hcs_library *library = call->compute->library;
     HRESULT result = S_OK;
-    HRESULT(WINAPI *unregister)(HCS_CALLBACK) =
-        process ? library->HcsUnregisterProcessCallback : library->HcsUnregisterComputeSystemCallback;
-    HRESULT(WINAPI *close)(void *) = process ? library->HcsCloseProcess : library->HcsCloseComputeSystem;
+    HRESULT(WINAPI * unregister)
+    (HCS_CALLBACK) = process ? library->HcsUnregisterProcessCallback : library->HcsUnregisterComputeSystemCallback;
+    HRESULT(WINAPI * close)(void *) = process ? library->HcsCloseProcess : library->HcsCloseComputeSystem;
     if (call->registration != NULL && unregister != NULL) {
         guard_step(&call->base, process ? "HcsUnregisterProcessCallback" : "HcsUnregisterComputeSystemCallback");
         result = unregister(call->registration);
@@ -211,9 +212,9 @@ static struct error *release_object(struct object *object, bool here, struct gua
         return NULL;
     struct error *error = NULL;
     if (object->raw != NULL) {
-        struct compute_call *call =
-            call_new(object->compute, NULL, object->process ? HCS_EXPORT_HcsCloseProcess : HCS_EXPORT_HcsCloseComputeSystem,
-                     object->name, object->process ? run_close_process : run_close_system);
+        struct compute_call *call = call_new(
+            object->compute, NULL, object->process ? HCS_EXPORT_HcsCloseProcess : HCS_EXPORT_HcsCloseComputeSystem,
+            object->name, object->process ? run_close_process : run_close_system);
         call->raw = object->raw;
         call->registration = object->registration;
         call->base.tag = UINT64_MAX; /* closing goes on when the connection is lost */

@@ -47,8 +47,8 @@ struct error *object_close(struct object *object) ERROR_MUST_CHECK;
 
 /* Gives up a share that was taken with InterlockedIncrement(&object->refs). */
 struct error *object_release(struct object *object) ERROR_MUST_CHECK;
-struct error *object_wait_exit(struct object *object, const struct guard_wait *wait, struct hcs_exit *ret_exit)
-    ERROR_MUST_CHECK;
+struct error *object_wait_exit(struct object *object, const struct guard_wait *wait,
+                               struct hcs_exit *ret_exit) ERROR_MUST_CHECK;
 
 /* The record of any compute call. Inputs are set before it runs, results after. */
 struct compute_call {

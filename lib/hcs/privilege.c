@@ -8,7 +8,7 @@
 #include "base/win.h"
 
 const char *const privilege_storage[] = {
-    "SeBackupPrivilege",   "SeRestorePrivilege",      "SeSecurityPrivilege",
+    "SeBackupPrivilege",        "SeRestorePrivilege",      "SeSecurityPrivilege",
     "SeTakeOwnershipPrivilege", "SeManageVolumePrivilege", "SeLoadDriverPrivilege",
 };
 const size_t privilege_storage_count = sizeof privilege_storage / sizeof privilege_storage[0];
@@ -33,7 +33,8 @@ static DWORD enable(HANDLE token, const char *name)
         code = GetLastError();
     }
     if (code == 0) { /* verify: the token is what counts, not the answer */
-        PRIVILEGE_SET set = {.PrivilegeCount = 1, .Control = PRIVILEGE_SET_ALL_NECESSARY,
+        PRIVILEGE_SET set = {.PrivilegeCount = 1,
+                             .Control = PRIVILEGE_SET_ALL_NECESSARY,
                              .Privilege = {{.Luid = wanted.Privileges[0].Luid}}};
         HANDLE check = NULL;
         BOOL held = FALSE;
@@ -65,8 +66,9 @@ struct error *privilege_enable(const char *const *names, size_t count)
     win_close(token);
     struct error *error = NULL;
     if (missing.size != 0)
-        error = error_set_kind(error_win32(first_code, "enable privileges", (char *)missing.data, "missing: %s", missing.data),
-                               ERROR_KIND_PERMISSION_DENIED);
+        error = error_set_kind(
+            error_win32(first_code, "enable privileges", (char *)missing.data, "missing: %s", missing.data),
+            ERROR_KIND_PERMISSION_DENIED);
     buffer_free(&missing);
     return error;
 }

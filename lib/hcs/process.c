@@ -60,8 +60,8 @@ static void terminate_new(struct compute_call *call)
 
 static void run_create(struct compute_call *call)
 {
-    call->result = call->compute->library->HcsCreateProcess(call->object->raw, call->text, &call->information, &call->raw,
-                                                            &call->result_text);
+    call->result = call->compute->library->HcsCreateProcess(call->object->raw, call->text, &call->information,
+                                                            &call->raw, &call->result_text);
     if (call->result < 0)
         return;
     call->pid = call->information.ProcessId;
@@ -137,8 +137,8 @@ static struct hcs_process *adopt(struct compute_call *call)
 }
 
 /* The common part: `call` is given up here. */
-static struct error *make_process(struct compute_call *call, const struct guard_wait *wait, struct hcs_process **ret_process,
-                                  struct hcs_pipes *ret_pipes)
+static struct error *make_process(struct compute_call *call, const struct guard_wait *wait,
+                                  struct hcs_process **ret_process, struct hcs_pipes *ret_pipes)
 {
     call->watch = compute_watch(call->compute, HCS_NOTIFICATION_PROCESS_EXITED);
     struct watch *watch = call->watch;
@@ -162,7 +162,8 @@ struct error *hcs_process_create(struct hcs_system *system, const char *paramete
                                  struct hcs_process **ret_process, struct hcs_pipes *ret_pipes)
 {
     struct object *object = &system->object;
-    struct compute_call *call = call_new(object->compute, object, HCS_EXPORT_HcsCreateProcess, object->name, run_create);
+    struct compute_call *call =
+        call_new(object->compute, object, HCS_EXPORT_HcsCreateProcess, object->name, run_create);
     call->base.late = late_create;
     struct error *error = call_set_text(call, parameters);
     if (error != NULL) {
@@ -199,7 +200,8 @@ struct error *hcs_process_close(struct hcs_process *process)
 static bool is_dead(HRESULT result)
 {
     return hresult_is(result, 0x80070005) || hresult_is(result, 0x80070490) ||
-           hresult_is(result, (uint32_t)HCS_E_SYSTEM_ALREADY_STOPPED) || hresult_is(result, (uint32_t)HCS_E_PROCESS_ALREADY_STOPPED);
+           hresult_is(result, (uint32_t)HCS_E_SYSTEM_ALREADY_STOPPED) ||
+           hresult_is(result, (uint32_t)HCS_E_PROCESS_ALREADY_STOPPED);
 }
 
 static struct error *end(struct hcs_process *process, enum hcs_export export, compute_run run, const char *text,
@@ -232,7 +234,8 @@ struct error *hcs_process_terminate(struct hcs_process *process, const struct gu
     return end(process, HCS_EXPORT_HcsTerminateProcess, run_terminate, "", wait, ret_gone);
 }
 
-struct error *hcs_process_signal(struct hcs_process *process, const char *options, const struct guard_wait *wait, bool *ret_gone)
+struct error *hcs_process_signal(struct hcs_process *process, const char *options, const struct guard_wait *wait,
+                                 bool *ret_gone)
 {
     return end(process, HCS_EXPORT_HcsSignalProcess, run_signal, options, wait, ret_gone);
 }
@@ -247,8 +250,9 @@ static void run_modify(struct compute_call *call)
 struct error *hcs_process_close_stdin(struct hcs_process *process, const struct guard_wait *wait)
 {
     HRESULT result = S_OK;
-    struct error *error = object_call(&process->object, HCS_EXPORT_HcsModifyProcess, run_modify,
-                                      "{\"Operation\":\"CloseHandle\",\"CloseHandle\":{\"Handle\":\"StdIn\"}}", wait, &result);
+    struct error *error =
+        object_call(&process->object, HCS_EXPORT_HcsModifyProcess, run_modify,
+                    "{\"Operation\":\"CloseHandle\",\"CloseHandle\":{\"Handle\":\"StdIn\"}}", wait, &result);
     /* 0xC0370105: the container is shutting down */
     if (error != NULL && result < 0 &&
         (hresult_is(result, (uint32_t)HCS_E_INVALID_STATE) || hresult_is(result, (uint32_t)HCS_E_SYSTEM_NOT_FOUND) ||
@@ -260,10 +264,11 @@ struct error *hcs_process_close_stdin(struct hcs_process *process, const struct 
     return error;
 }
 
-struct error *hcs_process_resize(struct hcs_process *process, uint16_t width, uint16_t height, const struct guard_wait *wait)
+struct error *hcs_process_resize(struct hcs_process *process, uint16_t width, uint16_t height,
+                                 const struct guard_wait *wait)
 {
-    char *text = str_format("{\"Operation\":\"ConsoleSize\",\"ConsoleSize\":{\"Height\":%u,\"Width\":%u}}", (unsigned)height,
-                            (unsigned)width);
+    char *text = str_format("{\"Operation\":\"ConsoleSize\",\"ConsoleSize\":{\"Height\":%u,\"Width\":%u}}",
+                            (unsigned)height, (unsigned)width);
     struct error *error = object_call(&process->object, HCS_EXPORT_HcsModifyProcess, run_modify, text, wait, NULL);
     free(text);
     return error;
@@ -271,8 +276,7 @@ struct error *hcs_process_resize(struct hcs_process *process, uint16_t width, ui
 
 static void run_information(struct compute_call *call)
 {
-    call->result =
-        call->compute->library->HcsGetProcessInfo(call->object->raw, &call->information, &call->result_text);
+    call->result = call->compute->library->HcsGetProcessInfo(call->object->raw, &call->information, &call->result_text);
 }
 
 static const char *late_information(struct guard_call *base)
@@ -285,7 +289,8 @@ static const char *late_information(struct guard_call *base)
 struct error *hcs_process_pipes(struct hcs_process *process, const struct guard_wait *wait, struct hcs_pipes *ret_pipes)
 {
     struct object *object = &process->object;
-    struct compute_call *call = call_new(object->compute, object, HCS_EXPORT_HcsGetProcessInfo, object->name, run_information);
+    struct compute_call *call =
+        call_new(object->compute, object, HCS_EXPORT_HcsGetProcessInfo, object->name, run_information);
     call->base.late = late_information;
     struct error *error = call_make(call, wait);
     if (error == NULL)
@@ -307,10 +312,12 @@ static void run_properties(struct compute_call *call)
 /* A 32-bit number that may be absent: HCS leaves zeros out. */
 static bool is_number(const json_t *json, json_int_t least)
 {
-    return json == NULL || (json_is_integer(json) && json_integer_value(json) >= least && json_integer_value(json) <= UINT32_MAX);
+    return json == NULL ||
+           (json_is_integer(json) && json_integer_value(json) >= least && json_integer_value(json) <= UINT32_MAX);
 }
 
-static struct error *parse_properties(const char *json, const char *object, struct hcs_process_properties *ret_properties)
+static struct error *parse_properties(const char *json, const char *object,
+                                      struct hcs_process_properties *ret_properties)
 {
     json_t *root = json_loads(json, JSON_REJECT_DUPLICATES, NULL);
     json_t *pid = json_object_get(root, "ProcessId"), *exited = json_object_get(root, "Exited");
@@ -318,7 +325,8 @@ static struct error *parse_properties(const char *json, const char *object, stru
     struct error *error = NULL;
     if (!json_is_object(root) || !is_number(pid, 0) || (exited != NULL && !json_is_boolean(exited)) ||
         !is_number(code, INT32_MIN) || !is_number(wait, INT32_MIN)) {
-        error = error_make(ERROR_KIND_INTERNAL, "HcsGetProcessProperties", object, "HCS answered with a document that is none of its own");
+        error = error_make(ERROR_KIND_INTERNAL, "HcsGetProcessProperties", object,
+                           "HCS answered with a document that is none of its own");
     } else {
         struct hcs_process_properties properties = {
             .pid = (uint32_t)json_integer_value(pid),
@@ -360,7 +368,8 @@ struct error *hcs_process_on_exit(struct hcs_process *process, hcs_exit_function
     return watch_on_exit(process->object.watch, function, context, process->object.name);
 }
 
-struct error *hcs_process_wait_exit(struct hcs_process *process, const struct guard_wait *wait, struct hcs_exit *ret_exit)
+struct error *hcs_process_wait_exit(struct hcs_process *process, const struct guard_wait *wait,
+                                    struct hcs_exit *ret_exit)
 {
     return object_wait_exit(&process->object, wait, ret_exit);
 }

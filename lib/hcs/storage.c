@@ -12,9 +12,9 @@
 #define uthash_fatal(message) process_end(1455, "hcsd: out of memory\n")
 #include <uthash.h>
 
-#define CACHE_LIMIT 4096
-#define PATH_LIMIT 32768 /* UTF-16 units of any path */
-#define ATTACH_TRIES 5
+#define CACHE_LIMIT     4096
+#define PATH_LIMIT      32768 /* UTF-16 units of any path */
+#define ATTACH_TRIES    5
 #define ATTACH_PAUSE_MS 100
 
 struct cached_id {
@@ -143,7 +143,8 @@ static void set_parents(struct storage_call *call, const struct hcs_layer_list *
     call->parents.count = parents->count;
     for (size_t i = 0; i < parents->count; i++) {
         call->parents.layers[i] = parents->layers[i];
-        call->parents.layers[i].Path = mem_copy(parents->layers[i].Path, (wcslen(parents->layers[i].Path) + 1) * sizeof(wchar_t));
+        call->parents.layers[i].Path =
+            mem_copy(parents->layers[i].Path, (wcslen(parents->layers[i].Path) + 1) * sizeof(wchar_t));
     }
 }
 
@@ -171,7 +172,8 @@ static struct error *make(struct storage *storage, struct storage_call *call)
 }
 
 static struct error *run_simple(struct storage *storage, enum hcs_export export, void (*run)(struct storage_call *call),
-                                const char *layer, const char *other, const struct hcs_layer_list *parents, uint64_t bytes)
+                                const char *layer, const char *other, const struct hcs_layer_list *parents,
+                                uint64_t bytes)
 {
     struct storage_call *call = new_call(storage, export, layer, run);
     call->bytes = bytes;
@@ -228,12 +230,14 @@ struct error *storage_unprepare(struct storage *storage, const char *layer)
     return run_simple(storage, HCS_EXPORT_UnprepareLayer, run_unprepare, layer, NULL, NULL, 0);
 }
 
-struct error *storage_export(struct storage *storage, const char *layer, const char *folder, const struct hcs_layer_list *parents)
+struct error *storage_export(struct storage *storage, const char *layer, const char *folder,
+                             const struct hcs_layer_list *parents)
 {
     return run_simple(storage, HCS_EXPORT_ExportLayer, run_export, layer, folder, parents, 0);
 }
 
-struct error *storage_import(struct storage *storage, const char *layer, const char *folder, const struct hcs_layer_list *parents)
+struct error *storage_import(struct storage *storage, const char *layer, const char *folder,
+                             const struct hcs_layer_list *parents)
 {
     return run_simple(storage, HCS_EXPORT_ImportLayer, run_import, layer, folder, parents, 0);
 }
@@ -253,7 +257,8 @@ struct error *storage_create_layer(struct storage *storage, const char *layer, c
     return run_simple(storage, HCS_EXPORT_CreateLayer, run_create_layer, layer, parent, NULL, 0);
 }
 
-struct error *storage_copy(struct storage *storage, const char *source, const char *target, const struct hcs_layer_list *parents)
+struct error *storage_copy(struct storage *storage, const char *source, const char *target,
+                           const struct hcs_layer_list *parents)
 {
     return run_simple(storage, HCS_EXPORT_CopyLayer, run_copy, source, target, parents, 0);
 }
@@ -388,8 +393,8 @@ struct error *storage_name_to_guid(struct storage *storage, const char *name, GU
 void storage_guid_text(const GUID *guid, char text[37])
 {
     const unsigned char *rest = guid->Data4;
-    snprintf(text, 37, "%08lx-%04x-%04x-%02x%02x-%02x%02x%02x%02x%02x%02x", guid->Data1, guid->Data2, guid->Data3, rest[0], rest[1],
-             rest[2], rest[3], rest[4], rest[5], rest[6], rest[7]);
+    snprintf(text, 37, "%08lx-%04x-%04x-%02x%02x-%02x%02x%02x%02x%02x%02x", guid->Data1, guid->Data2, guid->Data3,
+             rest[0], rest[1], rest[2], rest[3], rest[4], rest[5], rest[6], rest[7]);
 }
 
 struct error *hcs_layer_list_make(struct storage *storage, const char *const *paths, size_t count,

@@ -48,8 +48,8 @@ void hcs_layer_list_free(struct hcs_layer_list *list);
 struct error *storage_activate(struct storage *storage, const char *layer) ERROR_MUST_CHECK;
 struct error *storage_deactivate(struct storage *storage, const char *layer) ERROR_MUST_CHECK;
 /* One at a time on a machine (a Windows fault): whoever calls it holds hcsd's turn. */
-struct error *storage_prepare(struct storage *storage, const char *layer, const struct hcs_layer_list *parents)
-    ERROR_MUST_CHECK;
+struct error *storage_prepare(struct storage *storage, const char *layer,
+                              const struct hcs_layer_list *parents) ERROR_MUST_CHECK;
 struct error *storage_unprepare(struct storage *storage, const char *layer) ERROR_MUST_CHECK;
 /* The volume's path, `\\?\Volume{guid}` without a trailing backslash; "" when there is none. The caller frees it. */
 struct error *storage_mount_path(struct storage *storage, const char *layer, char **ret_path) ERROR_MUST_CHECK;
@@ -58,8 +58,8 @@ struct error *storage_export(struct storage *storage, const char *layer, const c
                              const struct hcs_layer_list *parents) ERROR_MUST_CHECK;
 struct error *storage_import(struct storage *storage, const char *layer, const char *folder,
                              const struct hcs_layer_list *parents) ERROR_MUST_CHECK;
-struct error *storage_create_scratch(struct storage *storage, const char *layer, const struct hcs_layer_list *parents)
-    ERROR_MUST_CHECK;
+struct error *storage_create_scratch(struct storage *storage, const char *layer,
+                                     const struct hcs_layer_list *parents) ERROR_MUST_CHECK;
 struct error *storage_expand_scratch(struct storage *storage, const char *layer, uint64_t bytes) ERROR_MUST_CHECK;
 struct error *storage_create_layer(struct storage *storage, const char *layer, const char *parent) ERROR_MUST_CHECK;
 struct error *storage_copy(struct storage *storage, const char *source, const char *target,
@@ -91,6 +91,7 @@ struct storage_hooks {
 struct error *storage_attach(struct storage *storage, const char *layer, const struct hcs_layer_list *parents,
                              const struct storage_hooks *hooks) ERROR_MUST_CHECK;
 /* Unprepare and Deactivate: both are tried, the first error is returned. */
-struct error *storage_detach(struct storage *storage, const char *layer, const struct storage_hooks *hooks) ERROR_MUST_CHECK;
+struct error *storage_detach(struct storage *storage, const char *layer,
+                             const struct storage_hooks *hooks) ERROR_MUST_CHECK;
 
 #endif

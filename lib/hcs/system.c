@@ -37,7 +37,8 @@ static void terminate_new(struct compute_call *call)
 
 static void run_create(struct compute_call *call)
 {
-    call->result = call->compute->library->HcsCreateComputeSystem(call->id, call->text, NULL, &call->raw, &call->result_text);
+    call->result =
+        call->compute->library->HcsCreateComputeSystem(call->id, call->text, NULL, &call->raw, &call->result_text);
     if (call->result < 0 && !call_is_pending(call))
         return;
     bool pending = call_is_pending(call);
@@ -103,8 +104,8 @@ static struct hcs_system *adopt(struct compute_call *call)
     return system;
 }
 
-struct error *hcs_system_create(struct compute *compute, const char *id, const char *document, const struct guard_wait *wait,
-                                struct hcs_system **ret_system)
+struct error *hcs_system_create(struct compute *compute, const char *id, const char *document,
+                                const struct guard_wait *wait, struct hcs_system **ret_system)
 {
     struct compute_call *call = call_new(compute, NULL, HCS_EXPORT_HcsCreateComputeSystem, id, run_create);
     struct hcs_system *system = NULL;
@@ -196,8 +197,8 @@ static struct error *call_and_wait(struct hcs_system *system, enum hcs_export ex
     struct error *error = object_call(object, export, run, "", wait, &result);
     if (error != NULL && hresult_is(result, (uint32_t)HCS_E_OPERATION_PENDING)) {
         error_free(error);
-        error = watch_wait(object->watch, completion, guard_call_ms(object->compute->guard), wait, hcs_export_name(export),
-                           object->name);
+        error = watch_wait(object->watch, completion, guard_call_ms(object->compute->guard), wait,
+                           hcs_export_name(export), object->name);
     }
     error_keep_first(&error, object_release(object));
     return error;
@@ -205,27 +206,31 @@ static struct error *call_and_wait(struct hcs_system *system, enum hcs_export ex
 
 struct error *hcs_system_start(struct hcs_system *system, const struct guard_wait *wait)
 {
-    return call_and_wait(system, HCS_EXPORT_HcsStartComputeSystem, run_start, HCS_NOTIFICATION_SYSTEM_START_COMPLETED, wait);
+    return call_and_wait(system, HCS_EXPORT_HcsStartComputeSystem, run_start, HCS_NOTIFICATION_SYSTEM_START_COMPLETED,
+                         wait);
 }
 
 struct error *hcs_system_pause(struct hcs_system *system, const struct guard_wait *wait)
 {
-    return call_and_wait(system, HCS_EXPORT_HcsPauseComputeSystem, run_pause, HCS_NOTIFICATION_SYSTEM_PAUSE_COMPLETED, wait);
+    return call_and_wait(system, HCS_EXPORT_HcsPauseComputeSystem, run_pause, HCS_NOTIFICATION_SYSTEM_PAUSE_COMPLETED,
+                         wait);
 }
 
 struct error *hcs_system_resume(struct hcs_system *system, const struct guard_wait *wait)
 {
-    return call_and_wait(system, HCS_EXPORT_HcsResumeComputeSystem, run_resume, HCS_NOTIFICATION_SYSTEM_RESUME_COMPLETED, wait);
+    return call_and_wait(system, HCS_EXPORT_HcsResumeComputeSystem, run_resume,
+                         HCS_NOTIFICATION_SYSTEM_RESUME_COMPLETED, wait);
 }
 
 /* ---- ending ---- */
 
-static struct error *end(struct hcs_system *system, enum hcs_export export, compute_run run, const struct guard_wait *wait,
-                         bool *ret_gone)
+static struct error *end(struct hcs_system *system, enum hcs_export export, compute_run run,
+                         const struct guard_wait *wait, bool *ret_gone)
 {
     HRESULT result = S_OK;
     struct error *error = object_call(&system->object, export, run, "", wait, &result);
-    bool gone = hresult_is(result, (uint32_t)HCS_E_SYSTEM_ALREADY_STOPPED) || hresult_is(result, (uint32_t)HCS_E_SYSTEM_NOT_FOUND);
+    bool gone = hresult_is(result, (uint32_t)HCS_E_SYSTEM_ALREADY_STOPPED) ||
+                hresult_is(result, (uint32_t)HCS_E_SYSTEM_NOT_FOUND);
     if (error != NULL && (gone || hresult_is(result, (uint32_t)HCS_E_OPERATION_PENDING))) {
         error_free(error);
         error = NULL;
@@ -253,7 +258,8 @@ static void run_properties(struct compute_call *call)
                                                                          &call->result_text);
 }
 
-struct error *hcs_system_properties(struct hcs_system *system, const char *query, const struct guard_wait *wait, char **ret_json)
+struct error *hcs_system_properties(struct hcs_system *system, const char *query, const struct guard_wait *wait,
+                                    char **ret_json)
 {
     struct object *object = &system->object;
     struct compute_call *call =

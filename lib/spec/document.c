@@ -74,8 +74,9 @@ void document_add_network(json_t *object, const struct spec *spec, struct spec_w
     const struct spec_windows *windows = spec->windows;
     document_add_text(object, "NetworkSharedContainerName", windows->network_shared_container);
     if (windows->network_namespace[0] != 0)
-        spec_warn(warnings, "windows.network.networkNamespace is not known to HCS v1 documents and was ignored; name the "
-                            "endpoints in endpointList");
+        spec_warn(warnings,
+                  "windows.network.networkNamespace is not known to HCS v1 documents and was ignored; name the "
+                  "endpoints in endpointList");
     if (windows->endpoint_count == 0)
         return;
     json_t *endpoints = json_array();
@@ -98,8 +99,8 @@ void document_add_dns(json_t *object, const struct spec *spec)
 
 json_t *document_mapped_directory(const char *host, const char *container, bool read_only, bool in_vm)
 {
-    return json_pack("{s:s, s:s, s:b, s:i, s:i, s:b}", "HostPath", host, "ContainerPath", container, "ReadOnly", read_only,
-                     "BandwidthMaximum", 0, "IOPSMaximum", 0, "CreateInUtilityVM", in_vm);
+    return json_pack("{s:s, s:s, s:b, s:i, s:i, s:b}", "HostPath", host, "ContainerPath", container, "ReadOnly",
+                     read_only, "BandwidthMaximum", 0, "IOPSMaximum", 0, "CreateInUtilityVM", in_vm);
 }
 
 bool mount_is_read_only(const struct spec_mount *mount)

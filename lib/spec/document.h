@@ -30,8 +30,9 @@ json_t *document_mapped_directory(const char *host, const char *container, bool 
 bool mount_is_read_only(const struct spec_mount *mount);
 
 /* A Linux container's document; its members as above. */
-struct error *linux_render_system(const struct spec *spec, const struct spec_render *render, const struct spec_layers *layers,
-                                  json_t **ret_document, struct spec_warnings *warnings) ERROR_MUST_CHECK;
+struct error *linux_render_system(const struct spec *spec, const struct spec_render *render,
+                                  const struct spec_layers *layers, json_t **ret_document,
+                                  struct spec_warnings *warnings) ERROR_MUST_CHECK;
 /* The spec that the guest gets: bind mounts come from where the host's folders are seen in the guest. */
 struct error *linux_guest_spec(const struct spec *spec, json_t **ret_spec) ERROR_MUST_CHECK;
 

@@ -45,7 +45,8 @@ struct error *spec_layers(const struct spec *spec, const struct spec_rootfs *roo
         if (count < least)
             return bad("windows.layerFolders must have at least %zu folders (%s), not %zu", least,
                        least == 1 ? "a scratch" : "a base and a scratch", count);
-        layers = (struct spec_layers){windows->layer_folders[count - 1], (const char *const *)windows->layer_folders, count - 1};
+        layers = (struct spec_layers){windows->layer_folders[count - 1], (const char *const *)windows->layer_folders,
+                                      count - 1};
         error = check_folder("windows.layerFolders", count - 1, layers.scratch);
     }
     if (error == NULL && layers.parent_count >= SPEC_LAYERS_MAX)

@@ -5,7 +5,7 @@
 #include "spec/document.h"
 
 #define BUILD_LINUX_METADATA 17134
-#define UVM_OPTION "uvmpath="
+#define UVM_OPTION           "uvmpath="
 
 static struct error *refuse(size_t index, const char *what)
 {
@@ -109,12 +109,14 @@ struct error *linux_guest_spec(const struct spec *spec, json_t **ret_spec)
     return NULL;
 }
 
-struct error *linux_render_system(const struct spec *spec, const struct spec_render *render, const struct spec_layers *layers,
-                                  json_t **ret_document, struct spec_warnings *warnings)
+struct error *linux_render_system(const struct spec *spec, const struct spec_render *render,
+                                  const struct spec_layers *layers, json_t **ret_document,
+                                  struct spec_warnings *warnings)
 {
     const struct spec_linux_vm *vm = render->linux_vm;
     if (vm == NULL)
-        return spec_refuse(ERROR_KIND_UNIMPLEMENTED, render, "Linux containers are not supported: no Linux VM is configured");
+        return spec_refuse(ERROR_KIND_UNIMPLEMENTED, render,
+                           "Linux containers are not supported: no Linux VM is configured");
     json_t *layer_array = NULL, *directories = json_array();
     struct error *error = document_layers(render, layers, "layer.vhd", &layer_array);
     if (error == NULL)

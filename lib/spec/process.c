@@ -36,14 +36,16 @@ static struct error *add_command(json_t *document, const struct spec *spec, cons
     }
     if (process->command_line[0] == 0 && process->arg_count == 0)
         return refuse("process.args must have at least one entry, or process.commandLine be given");
-    char *line = process->command_line[0] != 0 ? str_copy(process->command_line)
-                                               : spec_escape_args((const char *const *)process->args, process->arg_count);
+    char *line = process->command_line[0] != 0
+                     ? str_copy(process->command_line)
+                     : spec_escape_args((const char *const *)process->args, process->arg_count);
     size_t units = 0;
     free(text_to_utf16(line, &units));
     struct error *error =
         units > COMMAND_LINE_MAX
             ? error_make(ERROR_KIND_INVALID_ARGUMENT, "read spec", NULL,
-                         "the command line of process has %zu characters, and Windows takes at most %d", units, COMMAND_LINE_MAX)
+                         "the command line of process has %zu characters, and Windows takes at most %d", units,
+                         COMMAND_LINE_MAX)
             : NULL;
     if (error == NULL)
         document_add_text(document, "CommandLine", line);
@@ -51,8 +53,8 @@ static struct error *add_command(json_t *document, const struct spec *spec, cons
     return error;
 }
 
-struct error *spec_render_process(const struct spec *spec, const struct spec_process *process, const struct spec_process *init,
-                                  const struct spec_stdio *stdio, char **ret_document)
+struct error *spec_render_process(const struct spec *spec, const struct spec_process *process,
+                                  const struct spec_process *init, const struct spec_stdio *stdio, char **ret_document)
 {
     if (process == NULL)
         return refuse("process must be there");
@@ -79,8 +81,9 @@ struct error *spec_render_process(const struct spec *spec, const struct spec_pro
     document_add_true(document, "CreateStdErrPipe", stdio->error && !stdio->terminal);
     /* An exec without a terminal has no console whatever its size says. */
     bool console = process->has_console && (init == NULL || stdio->terminal);
-    json_object_set_new(document, "ConsoleSize",
-                        json_pack("[i, i]", console ? process->console_height : 0, console ? process->console_width : 0));
+    json_object_set_new(
+        document, "ConsoleSize",
+        json_pack("[i, i]", console ? process->console_height : 0, console ? process->console_width : 0));
     if (guest != NULL)
         json_object_set_new(document, "OCISpecification", guest);
     *ret_document = document_dump(document);

@@ -13,13 +13,13 @@
 struct error *read_json(const char *text, size_t size, json_t **ret_json)
 {
     if (size > SPEC_SIZE_LIMIT)
-        return error_make(ERROR_KIND_RESOURCE_EXHAUSTED, OPERATION, NULL, "it has %zu bytes, more than the %u allowed", size,
-                          SPEC_SIZE_LIMIT);
+        return error_make(ERROR_KIND_RESOURCE_EXHAUSTED, OPERATION, NULL, "it has %zu bytes, more than the %u allowed",
+                          size, SPEC_SIZE_LIMIT);
     json_error_t why;
     json_t *json = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why);
     if (json == NULL)
-        return error_make(ERROR_KIND_INVALID_ARGUMENT, OPERATION, NULL, "it is no JSON: line %d, column %d: %s", why.line, why.column,
-                          why.text);
+        return error_make(ERROR_KIND_INVALID_ARGUMENT, OPERATION, NULL, "it is no JSON: line %d, column %d: %s",
+                          why.line, why.column, why.text);
     *ret_json = json;
     return NULL;
 }
@@ -137,7 +137,8 @@ uint64_t read_number(struct reader *reader, const struct place *parent, const ch
     expect(reader, &place, json_is_integer(place.json), "a whole number");
     json_int_t value = json_integer_value(place.json);
     if (value < 0 || (uint64_t)value > max) {
-        read_fail(reader, &place, "must be a number from 0 to %llu, not %lld", (unsigned long long)max, (long long)value);
+        read_fail(reader, &place, "must be a number from 0 to %llu, not %lld", (unsigned long long)max,
+                  (long long)value);
         return 0;
     }
     return (uint64_t)value;

@@ -105,8 +105,8 @@ struct spec_layers {
     const char *const *parents;
     size_t parent_count;
 };
-struct error *spec_layers(const struct spec *spec, const struct spec_rootfs *rootfs, struct spec_layers *ret_layers)
-    ERROR_MUST_CHECK;
+struct error *spec_layers(const struct spec *spec, const struct spec_rootfs *rootfs,
+                          struct spec_layers *ret_layers) ERROR_MUST_CHECK;
 
 /* Whether it runs in a utility VM: windows.hyperv is there, or it is a Linux container. */
 bool spec_is_isolated(const struct spec *spec);
@@ -118,14 +118,14 @@ struct spec_linux_vm {
 
 struct spec_render {
     const char *id;
-    const char *owner; /* "hcsd" */
+    const char *owner;                /* "hcsd" */
     const struct spec_rootfs *rootfs; /* or NULL */
     /* The mounted scratch, `\\?\Volume{guid}` with or without a trailing backslash, or NULL. A root.path in the spec counts as
      * mounted and is used instead. */
     const char *volume;
     bool mount_later; /* neither is there, and that is no error: VolumePath is left out with a warning (dry run) */
-    uint32_t processor_count; /* of this machine */
-    uint32_t os_build;        /* e.g. 20348; what needs a newer one is UNIMPLEMENTED */
+    uint32_t processor_count;             /* of this machine */
+    uint32_t os_build;                    /* e.g. 20348; what needs a newer one is UNIMPLEMENTED */
     const struct spec_linux_vm *linux_vm; /* or NULL: Linux containers are UNIMPLEMENTED */
     /* HCS's id of a layer's name, as lower-case text. */
     struct error *(*name_to_guid)(void *context, const char *name, char guid[37]);
@@ -158,8 +158,8 @@ struct spec_stdio {
  * init itself. `spec` tells Linux from Windows. INVALID_ARGUMENT when there is no process or no command. The caller frees the
  * result. */
 struct error *spec_render_process(const struct spec *spec, const struct spec_process *process,
-                                  const struct spec_process *init, const struct spec_stdio *stdio, char **ret_document)
-    ERROR_MUST_CHECK;
+                                  const struct spec_process *init, const struct spec_stdio *stdio,
+                                  char **ret_document) ERROR_MUST_CHECK;
 
 /* The arguments as one Windows command line that CommandLineToArgvW takes apart again. The caller frees it. */
 char *spec_escape_args(const char *const *args, size_t count);

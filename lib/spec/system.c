@@ -3,7 +3,7 @@
 #include "base/text.h"
 #include "spec/document.h"
 
-#define BUILD_PIPES 16299   /* 1709: named pipes can be mapped */
+#define BUILD_PIPES   16299 /* 1709: named pipes can be mapped */
 #define BUILD_DEVICES 17763 /* 1809 */
 
 static bool is_hex(char letter)
@@ -35,14 +35,15 @@ static struct error *process_root(const struct spec *spec, const struct spec_ren
         return NULL;
     }
     if (length == 0)
-        return spec_refuse(ERROR_KIND_INVALID_ARGUMENT, render,
-                           "root.path must be a volume, \\\\?\\Volume{xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}\\, not \"%s\"", path);
+        return spec_refuse(
+            ERROR_KIND_INVALID_ARGUMENT, render,
+            "root.path must be a volume, \\\\?\\Volume{xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}\\, not \"%s\"", path);
     *ret_volume = str_copy_n(path, length);
     return NULL;
 }
 
-static struct error *find_utility_vm(const struct spec *spec, const struct spec_render *render, const struct spec_layers *layers,
-                                     char **ret_path)
+static struct error *find_utility_vm(const struct spec *spec, const struct spec_render *render,
+                                     const struct spec_layers *layers, char **ret_path)
 {
     if (spec->windows->utility_vm_path[0] != 0)
         return spec_refuse(ERROR_KIND_UNIMPLEMENTED, render,
@@ -61,8 +62,9 @@ static struct error *find_utility_vm(const struct spec *spec, const struct spec_
         if (error != NULL)
             return error;
     }
-    return spec_refuse(ERROR_KIND_NOT_FOUND, render, "none of the layers has a utility VM (a folder UtilityVM); the base image cannot "
-                                                     "be used with Hyper-V isolation");
+    return spec_refuse(ERROR_KIND_NOT_FOUND, render,
+                       "none of the layers has a utility VM (a folder UtilityVM); the base image cannot "
+                       "be used with Hyper-V isolation");
 }
 
 #define PIPE_PREFIX "\\\\.\\pipe\\"
@@ -75,12 +77,14 @@ static bool is_pipe(const char *path)
     return pipe;
 }
 
-static struct error *add_mounts(const struct spec *spec, const struct spec_render *render, json_t *directories, json_t *pipes)
+static struct error *add_mounts(const struct spec *spec, const struct spec_render *render, json_t *directories,
+                                json_t *pipes)
 {
     for (size_t i = 0; i < spec->mount_count; i++) {
         const struct spec_mount *mount = &spec->mounts[i];
         if (mount->type[0] != 0)
-            return spec_refuse(ERROR_KIND_INVALID_ARGUMENT, render, "mounts[%zu].type must be left out, not \"%s\"", i, mount->type);
+            return spec_refuse(ERROR_KIND_INVALID_ARGUMENT, render, "mounts[%zu].type must be left out, not \"%s\"", i,
+                               mount->type);
         if (mount->source[0] == 0)
             return spec_refuse(ERROR_KIND_INVALID_ARGUMENT, render, "mounts[%zu] must have a source", i);
         if (!is_pipe(mount->destination)) {
@@ -93,8 +97,8 @@ static struct error *add_mounts(const struct spec *spec, const struct spec_rende
             return spec_refuse(ERROR_KIND_INVALID_ARGUMENT, render, "mounts[%zu].destination must name a pipe", i);
         if (render->os_build < BUILD_PIPES)
             return spec_refuse(ERROR_KIND_UNIMPLEMENTED, render,
-                               "mounts[%zu]: named pipes can be mapped from Windows build %d on; this is %u", i, BUILD_PIPES,
-                               (unsigned)render->os_build);
+                               "mounts[%zu]: named pipes can be mapped from Windows build %d on; this is %u", i,
+                               BUILD_PIPES, (unsigned)render->os_build);
         json_array_append_new(pipes, json_pack("{s:s, s:s}", "HostPath", mount->source, "ContainerPipeName", name));
     }
     return NULL;
@@ -106,10 +110,12 @@ static struct error *add_devices(const struct spec *spec, const struct spec_rend
     if (windows->device_count == 0)
         return NULL;
     if (windows->hyperv)
-        return spec_refuse(ERROR_KIND_INVALID_ARGUMENT, render, "windows.devices cannot be used with Hyper-V isolation");
+        return spec_refuse(ERROR_KIND_INVALID_ARGUMENT, render,
+                           "windows.devices cannot be used with Hyper-V isolation");
     if (render->os_build < BUILD_DEVICES)
-        return spec_refuse(ERROR_KIND_UNIMPLEMENTED, render, "windows.devices can be used from Windows build %d on; this is %u",
-                           BUILD_DEVICES, (unsigned)render->os_build);
+        return spec_refuse(ERROR_KIND_UNIMPLEMENTED, render,
+                           "windows.devices can be used from Windows build %d on; this is %u", BUILD_DEVICES,
+                           (unsigned)render->os_build);
     for (size_t i = 0; i < windows->device_count; i++)
         json_array_append_new(devices, json_pack("{s:s}", "InterfaceClassGuid", windows->devices[i].id));
     return NULL;
@@ -122,8 +128,9 @@ static void add_array(json_t *object, const char *name, json_t *array)
         json_object_set(object, name, array);
 }
 
-static struct error *render_windows(const struct spec *spec, const struct spec_render *render, const struct spec_layers *layers,
-                                    json_t **ret_document, struct spec_warnings *warnings)
+static struct error *render_windows(const struct spec *spec, const struct spec_render *render,
+                                    const struct spec_layers *layers, json_t **ret_document,
+                                    struct spec_warnings *warnings)
 {
     const struct spec_windows *windows = spec->windows;
     json_t *document = json_object(), *layer_array = NULL, *directories = json_array(), *pipes = json_array(),
@@ -137,7 +144,8 @@ static struct error *render_windows(const struct spec *spec, const struct spec_r
     else if (error == NULL)
         error = process_root(spec, render, &volume, warnings);
     if (error == NULL && spec->root_readonly)
-        error = spec_refuse(ERROR_KIND_INVALID_ARGUMENT, render, "root.readonly must be left out: Windows has no read-only containers");
+        error = spec_refuse(ERROR_KIND_INVALID_ARGUMENT, render,
+                            "root.readonly must be left out: Windows has no read-only containers");
     if (error == NULL)
         error = document_layers(render, layers, NULL, &layer_array);
     if (error == NULL)

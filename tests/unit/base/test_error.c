@@ -2,9 +2,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "base/error.h"
 #include "base/error_table.h"
@@ -25,8 +26,9 @@ static void text_tells_context_operation_object_and_code(void **state)
     assert_text(error_make(ERROR_KIND_NOT_FOUND, "find job", "j1", "job j1 is gone"), "find job: job j1 is gone");
     assert_text(error_hresult(0xC037010E, "HcsStartComputeSystem", "web", NULL),
                 "HcsStartComputeSystem web: HCS knows no container of that id (0xC037010E)");
-    assert_text(error_wrap(error_hresult(0xC037010E, "HcsStartComputeSystem", "web", NULL), "start container %s", "web"),
-                "start container web: HcsStartComputeSystem: HCS knows no container of that id (0xC037010E)");
+    assert_text(
+        error_wrap(error_hresult(0xC037010E, "HcsStartComputeSystem", "web", NULL), "start container %s", "web"),
+        "start container web: HcsStartComputeSystem: HCS knows no container of that id (0xC037010E)");
     assert_text(error_wrap(error_wrap(error_win32(5, "open file", "C:\\x", NULL), "read spec"), "create a"),
                 "create a: read spec: open file C:\\x: access is denied (error 5)");
     assert_text(error_win32(5, "open file", "a", "the bundle belongs to %s", "somebody"),
@@ -131,13 +133,15 @@ static void hcs_result_documents(void **state)
     error_add_hcs_result(error, "{\"Error\":1}");
     error_add_hcs_result(error, "{\"ErrorEvents\":[]}");
     assert_null(error->hcs_events);
-    error_add_hcs_result(error, "{\"Error\":-1,\"ErrorMessage\":\"x\",\"ErrorEvents\":[{\"Message\":\"why\",\"EventId\":7}]}");
+    error_add_hcs_result(error,
+                         "{\"Error\":-1,\"ErrorMessage\":\"x\",\"ErrorEvents\":[{\"Message\":\"why\",\"EventId\":7}]}");
     assert_string_equal(error->hcs_events, "[{\"Message\":\"why\",\"EventId\":7}]");
     struct error *copy = error_copy(error);
     assert_ptr_not_equal(copy->hcs_events, error->hcs_events);
     char *json = error_json(copy);
-    assert_string_equal(json, "{\"code\":\"NOT_FOUND\",\"operation\":\"HcsCreateComputeSystem\",\"object\":\"a\",\"message\":\"the "
-                              "file does not exist\",\"hresult\":\"0x80070002\",\"events\":[{\"Message\":\"why\",\"EventId\":7}]}");
+    assert_string_equal(
+        json, "{\"code\":\"NOT_FOUND\",\"operation\":\"HcsCreateComputeSystem\",\"object\":\"a\",\"message\":\"the "
+              "file does not exist\",\"hresult\":\"0x80070002\",\"events\":[{\"Message\":\"why\",\"EventId\":7}]}");
     free(json);
     error_free(copy);
     error_free(error);

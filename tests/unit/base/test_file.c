@@ -4,9 +4,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "base/file.h"
 #include "base/memory.h"
@@ -177,7 +178,8 @@ static void temporary_names_are_recognised(void **state)
     (void)state;
     assert_true(file_is_temporary("a.json.tmp-12-3"));
     assert_true(file_is_temporary(".tmp-x.tmp-1-2"));
-    static const char *const others[] = {"a.json", "a.tmp", "a.tmp-", "a.tmp-1", "a.tmp-1-", "a.tmp-1-2x", "a.tmp--2", "a.tmp-x-2"};
+    static const char *const others[] = {"a.json",   "a.tmp",      "a.tmp-",   "a.tmp-1",
+                                         "a.tmp-1-", "a.tmp-1-2x", "a.tmp--2", "a.tmp-x-2"};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
         assert_false(file_is_temporary(others[i]));
 }

@@ -2,9 +2,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "base/path.h"
 
@@ -68,8 +69,13 @@ static void parts(void **state)
 {
     (void)state;
     static const char *const rows[][3] = {
-        {"C:\\a\\b", "C:\\a", "b"}, {"C:\\a\\b\\", "C:\\a", "b"}, {"C:\\a", "C:\\", "a"}, {"C:\\", "C:\\", ""},
-        {"C:/a/b", "C:/a", "b"},    {"a", "", "a"},               {"", "", ""},
+        {"C:\\a\\b", "C:\\a", "b"},
+        {"C:\\a\\b\\", "C:\\a", "b"},
+        {"C:\\a", "C:\\", "a"},
+        {"C:\\", "C:\\", ""},
+        {"C:/a/b", "C:/a", "b"},
+        {"a", "", "a"},
+        {"", "", ""},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char *folder = path_folder(rows[i][0]), *last = path_last_part(rows[i][0]);

@@ -2,9 +2,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "base/text.h"
 
@@ -29,7 +30,11 @@ static const struct units both_ways[] = {
     {{0xDBFF}, 1, "\xED\xAF\xBF", false},
     {{0xDC00}, 1, "\xED\xB0\x80", false},
     {{0xDFFF}, 1, "\xED\xBF\xBF", false},
-    {{'a', 0xD800, 'b'}, 3, "a\xED\xA0\x80" "b", false},
+    {{'a', 0xD800, 'b'},
+     3,
+     "a\xED\xA0\x80"
+     "b",
+     false},
     {{0xDC00, 0xD800}, 2, "\xED\xB0\x80\xED\xA0\x80", false}, /* the wrong way round: no pair */
     {{0xD800, 0xD800, 0xDC00}, 3, "\xED\xA0\x80\xF0\x90\x80\x80", false},
     {{0xD800, 0xDC00, 0xDC00}, 3, "\xF0\x90\x80\x80\xED\xB0\x80", false},
@@ -76,9 +81,26 @@ static void every_unit_survives(void **state)
 }
 
 static const char *const refused[] = {
-    "\x80", "\xBF", "a\x80", "\xC0\x80", "\xC1\xBF", "\xC2", "\xC2\x41", "\xE0\x80\x80", "\xE0\x9F\xBF", "\xE0\xA0", "\xE1\x80\xC0",
-    "\xF0\x80\x80\x80", "\xF0\x8F\xBF\xBF", "\xF0\x90\x80", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xF8\x88\x80\x80\x80", "\xFE", "\xFF",
-    "\xED\xA0\x80\xED\xB0\x80",      /* a pair as two three-byte forms */
+    "\x80",
+    "\xBF",
+    "a\x80",
+    "\xC0\x80",
+    "\xC1\xBF",
+    "\xC2",
+    "\xC2\x41",
+    "\xE0\x80\x80",
+    "\xE0\x9F\xBF",
+    "\xE0\xA0",
+    "\xE1\x80\xC0",
+    "\xF0\x80\x80\x80",
+    "\xF0\x8F\xBF\xBF",
+    "\xF0\x90\x80",
+    "\xF4\x90\x80\x80",
+    "\xF5\x80\x80\x80",
+    "\xF8\x88\x80\x80\x80",
+    "\xFE",
+    "\xFF",
+    "\xED\xA0\x80\xED\xB0\x80", /* a pair as two three-byte forms */
     "x\xED\xAF\xBF\xED\xBF\xBFy",
 };
 
@@ -123,7 +145,9 @@ static void printable_is_one_clean_line(void **state)
         {"\xC2\x85\xE2\x80\xA8", 0, "\\x85\\u2028"},
         {"abcdef", 6, "abcdef"},
         {"abcdefg", 6, "abc\xE2\x80\xA6"},
-        {"ab\xC3\xA4" "defg", 6, "ab\xE2\x80\xA6"},
+        {"ab\xC3\xA4"
+         "defg",
+         6, "ab\xE2\x80\xA6"},
         {"abcdef", 3, "\xE2\x80\xA6"},
         {"abcdef", 2, ""},
         {"\n\n\n", 8, "\\x0A\xE2\x80\xA6"},
@@ -144,7 +168,8 @@ static void identifiers_follow_containerds_rule(void **state)
     memset(long_one, 'a', 77);
     long_one[77] = 0;
     static const char *const good[] = {"a", "A9", "web", "a.b", "a-b_c.d", "0", "65bf96e5760a09edf1790cb229e2dfb2"};
-    static const char *const bad[] = {"", ".", "a.", ".a", "a..b", "a-_b", "a b", "a/b", "a\\b", "\xC3\xA4", "a\n", "a:"};
+    static const char *const bad[] = {"",    ".",   "a.",   ".a",       "a..b", "a-_b",
+                                      "a b", "a/b", "a\\b", "\xC3\xA4", "a\n",  "a:"};
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
         assert_true(text_is_identifier(good[i]));
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)

@@ -462,20 +462,20 @@ static HRESULT WINAPI prepare(const HCS_DRIVER_INFO *info, PCWSTR id, const HCS_
     return enter_layer(E(PrepareLayer), info, id, NULL, layers, count);
 }
 
-static HRESULT WINAPI export_layer(const HCS_DRIVER_INFO *info, PCWSTR id, PCWSTR folder, const HCS_LAYER_DESCRIPTOR *layers,
-                                   SIZE_T count)
+static HRESULT WINAPI export_layer(const HCS_DRIVER_INFO *info, PCWSTR id, PCWSTR folder,
+                                   const HCS_LAYER_DESCRIPTOR *layers, SIZE_T count)
 {
     return enter_layer(E(ExportLayer), info, id, folder, layers, count);
 }
 
-static HRESULT WINAPI import_layer(const HCS_DRIVER_INFO *info, PCWSTR id, PCWSTR folder, const HCS_LAYER_DESCRIPTOR *layers,
-                                   SIZE_T count)
+static HRESULT WINAPI import_layer(const HCS_DRIVER_INFO *info, PCWSTR id, PCWSTR folder,
+                                   const HCS_LAYER_DESCRIPTOR *layers, SIZE_T count)
 {
     return enter_layer(E(ImportLayer), info, id, folder, layers, count);
 }
 
-static HRESULT WINAPI copy_layer(const HCS_DRIVER_INFO *info, PCWSTR id, PCWSTR target, const HCS_LAYER_DESCRIPTOR *layers,
-                                 SIZE_T count)
+static HRESULT WINAPI copy_layer(const HCS_DRIVER_INFO *info, PCWSTR id, PCWSTR target,
+                                 const HCS_LAYER_DESCRIPTOR *layers, SIZE_T count)
 {
     return enter_layer(E(CopyLayer), info, id, target, layers, count);
 }
@@ -485,8 +485,8 @@ static HRESULT WINAPI create_layer(const HCS_DRIVER_INFO *info, PCWSTR id, PCWST
     return enter_layer(E(CreateLayer), info, id, parent, NULL, 0);
 }
 
-static HRESULT WINAPI create_sandbox(const HCS_DRIVER_INFO *info, PCWSTR id, ULONG_PTR parent, const HCS_LAYER_DESCRIPTOR *layers,
-                                     SIZE_T count)
+static HRESULT WINAPI create_sandbox(const HCS_DRIVER_INFO *info, PCWSTR id, ULONG_PTR parent,
+                                     const HCS_LAYER_DESCRIPTOR *layers, SIZE_T count)
 {
     assert_int_equal(parent, 0);
     return enter_layer(E(CreateSandboxLayer), info, id, NULL, layers, count);
@@ -645,7 +645,8 @@ void expect_error(struct error *error, enum error_kind kind, const char *part)
         fail_msg("it succeeded, expected %s", error_kind_name(kind));
     char *text = error_text(error);
     if (error->kind != kind || strstr(text, part) == NULL)
-        fail_msg("found %s: %s\nexpected %s with \"%s\"", error_kind_name(error->kind), text, error_kind_name(kind), part);
+        fail_msg("found %s: %s\nexpected %s with \"%s\"", error_kind_name(error->kind), text, error_kind_name(kind),
+                 part);
     free(text);
     error_free(error);
 }

@@ -8,18 +8,19 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include "hcs/compute.h"
 #include "hcs/storage.h"
 
 struct fake_rule {
-    HRESULT result;      /* what the call returns */
-    HANDLE hold;         /* the call waits for it when not NULL */
-    HANDLE entered;      /* set when the call is in */
-    int notify;          /* a notification that the call sends from within, 0: none */
+    HRESULT result; /* what the call returns */
+    HANDLE hold;    /* the call waits for it when not NULL */
+    HANDLE entered; /* set when the call is in */
+    int notify;     /* a notification that the call sends from within, 0: none */
     INT32 notify_status;
-    unsigned calls;      /* how often it was called */
+    unsigned calls; /* how often it was called */
 };
 
 struct fake {

@@ -8,7 +8,7 @@
 #include "hcs/notification.h"
 
 #define E(name) HCS_EXPORT_##name
-#define SHORT (&(struct guard_wait){.ms = 20})
+#define SHORT   (&(struct guard_wait){.ms = 20})
 
 static struct guard *guard;
 static struct compute *compute;
@@ -48,9 +48,14 @@ static void create_hands_the_document_over(void **state)
 {
     (void)state;
     struct hcs_system *system = NULL;
-    expect_ok(hcs_system_create(compute, "w\xC3\xA4" "b", "{\"Owner\":\"hcsd\"}", NULL, &system));
-    assert_string_equal(hcs_system_id(system), "w\xC3\xA4" "b");
-    assert_string_equal(fake.log, "HcsCreateComputeSystem w\xC3\xA4" "b {\"Owner\":\"hcsd\"}\nHcsRegisterComputeSystemCallback\n");
+    expect_ok(hcs_system_create(compute,
+                                "w\xC3\xA4"
+                                "b",
+                                "{\"Owner\":\"hcsd\"}", NULL, &system));
+    assert_string_equal(hcs_system_id(system), "w\xC3\xA4"
+                                               "b");
+    assert_string_equal(fake.log, "HcsCreateComputeSystem w\xC3\xA4"
+                                  "b {\"Owner\":\"hcsd\"}\nHcsRegisterComputeSystemCallback\n");
     expect_ok(hcs_system_close(system));
     assert_non_null(strstr(fake.log, "HcsUnregisterComputeSystemCallback\nHcsCloseComputeSystem\n"));
     expect_ok(hcs_system_close(NULL));
@@ -75,7 +80,8 @@ static void a_failed_completion_is_the_error(void **state)
     fake_rule(E(HcsCreateComputeSystem))->result = HCS_E_OPERATION_PENDING;
     fake_rule(E(HcsRegisterComputeSystemCallback))->notify = HCS_NOTIFICATION_SYSTEM_CREATE_COMPLETED;
     fake_rule(E(HcsRegisterComputeSystemCallback))->notify_status = (INT32)0xC0370101;
-    expect_error(hcs_system_create(compute, "a", "{}", NULL, &system), ERROR_KIND_FAILED_PRECONDITION, "Windows version");
+    expect_error(hcs_system_create(compute, "a", "{}", NULL, &system), ERROR_KIND_FAILED_PRECONDITION,
+                 "Windows version");
     assert_null(system);
     assert_int_equal(fake_calls(E(HcsTerminateComputeSystem)), 1);
 }
@@ -140,7 +146,8 @@ static void a_late_creation_is_terminated_and_closed(void **state)
     (void)state;
     struct hcs_system *system = NULL;
     fake_hold(E(HcsCreateComputeSystem));
-    expect_error(hcs_system_create(compute, "a", "{}", SHORT, &system), ERROR_KIND_DEADLINE_EXCEEDED, "HcsCreateComputeSystem a");
+    expect_error(hcs_system_create(compute, "a", "{}", SHORT, &system), ERROR_KIND_DEADLINE_EXCEEDED,
+                 "HcsCreateComputeSystem a");
     fake_release(E(HcsCreateComputeSystem));
     await_event("the container was terminated and its handle closed");
     assert_int_equal(fake_calls(E(HcsTerminateComputeSystem)), 1);
@@ -236,9 +243,11 @@ static void ending_knows_what_is_gone(void **state)
             enum hcs_export export = terminate ? E(HcsTerminateComputeSystem) : E(HcsShutdownComputeSystem);
             fake_rule(export)->result = rows[i].result;
             bool gone = !rows[i].gone;
-            struct error *error = terminate ? hcs_system_terminate(system, NULL, &gone) : hcs_system_shutdown(system, NULL, &gone);
+            struct error *error =
+                terminate ? hcs_system_terminate(system, NULL, &gone) : hcs_system_shutdown(system, NULL, &gone);
             if ((error == NULL) != rows[i].ok)
-                fail_msg("0x%08lX: %s", (unsigned long)rows[i].result, error == NULL ? "taken for success" : error->message);
+                fail_msg("0x%08lX: %s", (unsigned long)rows[i].result,
+                         error == NULL ? "taken for success" : error->message);
             if (error == NULL)
                 assert_int_equal(gone, rows[i].gone);
             error_free(error);
@@ -390,7 +399,8 @@ static void many_wait_for_one_exit(void **state)
     HANDLE cancel = CreateEventW(NULL, TRUE, FALSE, NULL), threads[4];
     struct waiter waiters[4];
     for (int i = 0; i < 4; i++) {
-        waiters[i] = (struct waiter){.system = system, .call = wait_for_exit, .wait = {.cancel = i == 0 ? cancel : NULL}};
+        waiters[i] =
+            (struct waiter){.system = system, .call = wait_for_exit, .wait = {.cancel = i == 0 ? cancel : NULL}};
         threads[i] = start(&waiters[i]);
     }
     SetEvent(cancel);
@@ -432,8 +442,8 @@ static void a_lost_connection_ends_everything_in_flight(void **state)
     fake_hold(E(HcsModifyComputeSystem));
     fake_hold(E(HcsEnumerateComputeSystems));
     fake_hold(E(HcsStartComputeSystem));
-    struct waiter waiting_exit = {.system = a, .call = wait_for_exit}, starting = {.system = b, .call = hcs_system_start},
-                  listing = {.system = NULL, .call = enumerate_all};
+    struct waiter waiting_exit = {.system = a, .call = wait_for_exit},
+                  starting = {.system = b, .call = hcs_system_start}, listing = {.system = NULL, .call = enumerate_all};
     HANDLE threads[] = {start(&waiting_exit), start(&starting), start(&listing)};
     fake_await_entered(E(HcsStartComputeSystem));
     fake_await_entered(E(HcsEnumerateComputeSystems));

@@ -44,7 +44,11 @@ static volatile LONG late, freed, exhausted;
 static struct held_call *new_held(bool hold, uint64_t tag)
 {
     struct held_call *call = mem_new(struct held_call);
-    call->base = (struct guard_call){.name = "SlowCall", .object = str_copy("web"), .tag = tag, .run = run_held, .late = late_held,
+    call->base = (struct guard_call){.name = "SlowCall",
+                                     .object = str_copy("web"),
+                                     .tag = tag,
+                                     .run = run_held,
+                                     .late = late_held,
                                      .free = free_held};
     if (hold) {
         call->entered = entered;
@@ -122,7 +126,8 @@ static void a_deadline_names_the_call(void **state)
     struct held_call *call = new_held(true, 0);
     expect_error(run_once(guard, call, NULL), ERROR_KIND_DEADLINE_EXCEEDED,
                  "SlowCall web: the call has not returned within 0.02 seconds");
-    assert_true(events_have("CALL_LOST|SlowCall for web has not returned within 0 seconds; its thread is lost (1 lost now)."));
+    assert_true(
+        events_have("CALL_LOST|SlowCall for web has not returned within 0 seconds; its thread is lost (1 lost now)."));
     struct guard_list list;
     guard_list_stuck(guard, &list);
     assert_int_equal(list.count, 1);
@@ -227,7 +232,8 @@ static void a_lost_connection_fails_what_has_the_tag(void **state)
 {
     (void)state;
     struct guard *guard = make_guard(&(struct guard_options){0});
-    struct second one = {.guard = guard, .call = new_held(true, 7)}, other = {.guard = guard, .call = new_held(true, 8)};
+    struct second one = {.guard = guard, .call = new_held(true, 7)},
+                  other = {.guard = guard, .call = new_held(true, 8)};
     HANDLE first = start_second(&one);
     assert_int_equal(WaitForSingleObject(entered, 30000), WAIT_OBJECT_0);
     HANDLE second = start_second(&other);
@@ -247,8 +253,8 @@ static void a_lost_connection_fails_what_has_the_tag(void **state)
 static void too_many_lost_calls_end_it(void **state)
 {
     (void)state;
-    struct guard *guard = make_guard(
-        &(struct guard_options){.call_ms = 10, .max_lost_calls = 2, .exhausted = note_exhausted, .context = (void *)&exhausted});
+    struct guard *guard = make_guard(&(struct guard_options){
+        .call_ms = 10, .max_lost_calls = 2, .exhausted = note_exhausted, .context = (void *)&exhausted});
     expect_error(run_once(guard, new_held(true, 0), NULL), ERROR_KIND_DEADLINE_EXCEEDED, "SlowCall");
     assert_false(guard_is_exhausted(guard));
     assert_int_equal(exhausted, 0);
@@ -256,7 +262,8 @@ static void too_many_lost_calls_end_it(void **state)
     assert_true(guard_is_exhausted(guard));
     assert_int_equal(exhausted, 1);
     assert_true(events_have("CALLS_EXHAUSTED|2 calls"));
-    expect_error(run_once(guard, new_held(false, 0), NULL), ERROR_KIND_UNAVAILABLE, "2 calls into the Host Compute Service");
+    expect_error(run_once(guard, new_held(false, 0), NULL), ERROR_KIND_UNAVAILABLE,
+                 "2 calls into the Host Compute Service");
     assert_false(guard_close(guard, 0)); /* two threads are in their calls */
     SetEvent(release_all);
     await_long(freed, 3);

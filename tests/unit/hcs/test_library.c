@@ -29,7 +29,8 @@ static void a_dll_without_the_exports_lacks_them(void **state)
     (void)state;
     struct hcs_library *library = NULL;
     expect_ok(hcs_library_new("C:/windows/system32/version.dll", &library));
-    expect_error(hcs_library_require(library, E(HcsCreateComputeSystem)), ERROR_KIND_UNIMPLEMENTED, "HcsCreateComputeSystem");
+    expect_error(hcs_library_require(library, E(HcsCreateComputeSystem)), ERROR_KIND_UNIMPLEMENTED,
+                 "HcsCreateComputeSystem");
     expect_error(hcs_library_require(library, E(NameToGuid)), ERROR_KIND_UNIMPLEMENTED, "NameToGuid");
     hcs_library_free(library);
 }
@@ -41,8 +42,9 @@ static void exports_have_names(void **state)
     assert_string_equal(hcs_export_name(E(GrantVmAccess)), "GrantVmAccess");
     assert_string_equal(hcs_export_name(E(HcsModifyServiceSettings)), "HcsModifyServiceSettings");
     for (unsigned i = 0; i < HCS_EXPORT_COUNT; i++)
-        assert_true(hcs_library_has(&fake.library, i) == (i != E(HcsSaveComputeSystem) && i != E(HcsGetServiceProperties) &&
-                                                         i != E(HcsModifyServiceSettings)));
+        assert_true(
+            hcs_library_has(&fake.library, i) ==
+            (i != E(HcsSaveComputeSystem) && i != E(HcsGetServiceProperties) && i != E(HcsModifyServiceSettings)));
 }
 
 static void the_abi_is_that_of_x64(void **state)
@@ -73,12 +75,8 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(warm_up),
-        TEST(an_absent_dll_names_the_feature),
-        TEST(a_dll_without_the_exports_lacks_them),
-        TEST(exports_have_names),
-        TEST(the_abi_is_that_of_x64),
-        TEST(privileges_are_named_when_missing),
+        cmocka_unit_test(warm_up), TEST(an_absent_dll_names_the_feature), TEST(a_dll_without_the_exports_lacks_them),
+        TEST(exports_have_names),  TEST(the_abi_is_that_of_x64),          TEST(privileges_are_named_when_missing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,7 +6,7 @@
 #include "base/win.h"
 
 #define E(name) HCS_EXPORT_##name
-#define SHORT (&(struct guard_wait){.ms = 20})
+#define SHORT   (&(struct guard_wait){.ms = 20})
 
 static struct guard *guard;
 static struct compute *compute;
@@ -77,7 +77,8 @@ static void a_late_process_is_undone(void **state)
     struct hcs_pipes pipes = {0};
     make_pipes();
     fake_hold(E(HcsCreateProcess));
-    expect_error(hcs_process_create(container, "{}", SHORT, &process, &pipes), ERROR_KIND_DEADLINE_EXCEEDED, "HcsCreateProcess web");
+    expect_error(hcs_process_create(container, "{}", SHORT, &process, &pipes), ERROR_KIND_DEADLINE_EXCEEDED,
+                 "HcsCreateProcess web");
     fake_release(E(HcsCreateProcess));
     await_event("the process was terminated, its handle and pipes were closed");
     for (int i = 0; i < 3; i++)
@@ -100,7 +101,8 @@ static void what_cannot_be_watched_is_undone(void **state)
     assert_int_equal(fake_calls(E(HcsTerminateProcess)), 1);
     fake_rule(E(HcsCreateProcess))->result = (HRESULT)0x80070002;
     fake.result_text = L"{\"ErrorEvents\":[{\"Message\":\"not found\"}]}";
-    expect_error(hcs_process_create(container, "{}", NULL, &process, &pipes), ERROR_KIND_NOT_FOUND, "HcsCreateProcess web");
+    expect_error(hcs_process_create(container, "{}", NULL, &process, &pipes), ERROR_KIND_NOT_FOUND,
+                 "HcsCreateProcess web");
     expect_error(hcs_process_create(container, "\xC0", NULL, &process, &pipes), ERROR_KIND_INVALID_ARGUMENT, "UTF-8");
     assert_null(process);
 }
@@ -130,7 +132,8 @@ static void processes_are_opened_by_pid(void **state)
     expect_error(hcs_process_open(container, 78, NULL, &process), ERROR_KIND_NOT_FOUND, "HcsOpenProcess web/78");
     fake_rule(E(HcsOpenProcess))->result = S_OK;
     fake_hold(E(HcsOpenProcess));
-    expect_error(hcs_process_open(container, 79, SHORT, &process), ERROR_KIND_DEADLINE_EXCEEDED, "HcsOpenProcess web/79");
+    expect_error(hcs_process_open(container, 79, SHORT, &process), ERROR_KIND_DEADLINE_EXCEEDED,
+                 "HcsOpenProcess web/79");
     fake_release(E(HcsOpenProcess));
     await_event("its handle was closed");
     assert_int_equal(fake_calls(E(HcsTerminateProcess)), 0);
@@ -161,7 +164,8 @@ static void ending_knows_the_dead(void **state)
             struct error *error = signal ? hcs_process_signal(process, "{\"Signal\":\"CtrlShutdown\"}", NULL, &gone)
                                          : hcs_process_terminate(process, NULL, &gone);
             if ((error == NULL) != rows[i].ok)
-                fail_msg("0x%08lX: %s", (unsigned long)rows[i].result, error == NULL ? "taken for success" : error->message);
+                fail_msg("0x%08lX: %s", (unsigned long)rows[i].result,
+                         error == NULL ? "taken for success" : error->message);
             if (error == NULL)
                 assert_int_equal(gone, rows[i].gone);
             error_free(error);
@@ -192,11 +196,13 @@ static void stdin_and_console(void **state)
         assert_int_equal(error == NULL, rows[i].ok);
         error_free(error);
     }
-    assert_non_null(strstr(fake.log, "HcsModifyProcess {\"Operation\":\"CloseHandle\",\"CloseHandle\":{\"Handle\":\"StdIn\"}}\n"));
+    assert_non_null(
+        strstr(fake.log, "HcsModifyProcess {\"Operation\":\"CloseHandle\",\"CloseHandle\":{\"Handle\":\"StdIn\"}}\n"));
     fake_rule(E(HcsModifyProcess))->result = S_OK;
     expect_ok(hcs_process_resize(process, 65535, 25, NULL));
     assert_non_null(
-        strstr(fake.log, "HcsModifyProcess {\"Operation\":\"ConsoleSize\",\"ConsoleSize\":{\"Height\":25,\"Width\":65535}}\n"));
+        strstr(fake.log,
+               "HcsModifyProcess {\"Operation\":\"ConsoleSize\",\"ConsoleSize\":{\"Height\":25,\"Width\":65535}}\n"));
     fake_rule(E(HcsModifyProcess))->result = HCS_E_INVALID_STATE;
     expect_error(hcs_process_resize(process, 1, 1, NULL), ERROR_KIND_FAILED_PRECONDITION, "HcsModifyProcess web/4321");
     expect_ok(hcs_process_close(process));

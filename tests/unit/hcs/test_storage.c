@@ -51,7 +51,8 @@ static struct hcs_layer_list two_parents(void)
     return list;
 }
 
-#define PARENTS " C:\\layers\\near=18955d65-d45a-557b-bf1c-49d6dfefc56e C:\\layers\\base=18955d65-d45a-557b-bf1c-49d6dfefc562"
+#define PARENTS                                                                                                        \
+    " C:\\layers\\near=18955d65-d45a-557b-bf1c-49d6dfefc56e C:\\layers\\base=18955d65-d45a-557b-bf1c-49d6dfefc562"
 
 static void parents_have_the_ids_of_their_names(void **state)
 {
@@ -174,7 +175,8 @@ static void hear_after(void *context, enum storage_step step, const struct error
 {
     (void)context;
     (void)step;
-    strncat(heard.steps, error == NULL ? ">" : "!", sizeof heard.steps - strlen(heard.steps) - 1); /* banned-ok: as above */
+    strncat(heard.steps, error == NULL ? ">" : "!",
+            sizeof heard.steps - strlen(heard.steps) - 1); /* banned-ok: as above */
 }
 
 static const struct storage_hooks hooks = {hear_before, hear_after, NULL};

@@ -2,9 +2,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "base/memory.h"
 #include "spec/spec.h"
@@ -13,10 +14,22 @@ static void the_table_of_lifecycle_3_1(void **state)
 {
     (void)state;
     static const char *const rows[][2] = {
-        {"", "\"\""},           {"a", "a"},           {"a b", "\"a b\""},       {"a\tb", "\"a\tb\""},
-        {"a\"b", "a\\\"b"},     {"a\\\"b", "a\\\\\\\"b"}, {"C:\\x y\\", "\"C:\\x y\\\\\""}, {"C:\\x\\", "C:\\x\\"},
-        {"\\", "\\"},           {"\"", "\\\""},       {"\\\\\"", "\\\\\\\\\\\""}, {" ", "\" \""},
-        {" \\", "\" \\\\\""},   {"a\nb", "a\nb"},     {"a&b%c^d", "a&b%c^d"},   {"\\\\server\\s", "\\\\server\\s"},
+        {"", "\"\""},
+        {"a", "a"},
+        {"a b", "\"a b\""},
+        {"a\tb", "\"a\tb\""},
+        {"a\"b", "a\\\"b"},
+        {"a\\\"b", "a\\\\\\\"b"},
+        {"C:\\x y\\", "\"C:\\x y\\\\\""},
+        {"C:\\x\\", "C:\\x\\"},
+        {"\\", "\\"},
+        {"\"", "\\\""},
+        {"\\\\\"", "\\\\\\\\\\\""},
+        {" ", "\" \""},
+        {" \\", "\" \\\\\""},
+        {"a\nb", "a\nb"},
+        {"a&b%c^d", "a&b%c^d"},
+        {"\\\\server\\s", "\\\\server\\s"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char *line = spec_escape_args(&rows[i][0], 1);

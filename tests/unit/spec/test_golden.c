@@ -1,14 +1,15 @@
 /* The cases of golden/; what they look like is told in golden/README.md. */
+#include <dirent.h>
+#include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
-#include <dirent.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "base/memory.h"
 #include "spec/spec.h"
@@ -79,7 +80,8 @@ static struct error *has_utility_vm(void *context, const char *path, bool *ret_e
     return NULL;
 }
 
-static struct error *render_system(struct spec *spec, json_t *options, char **ret_document, struct spec_warnings *warnings)
+static struct error *render_system(struct spec *spec, json_t *options, char **ret_document,
+                                   struct spec_warnings *warnings)
 {
     json_t *rootfs = json_object_get(options, "rootfs"), *parents = json_object_get(rootfs, "parents");
     json_t *vm = json_object_get(options, "linux_vm"), *processors = json_object_get(options, "processors");
@@ -199,7 +201,8 @@ static bool run_file(const char *name)
             good = false;
         }
     } else if (json_object_get(test, "error") != NULL) {
-        print_error("%s: expected an error that says \"%s\", found %s\n", name, text_of(json_object_get(test, "error"), "says"), document);
+        print_error("%s: expected an error that says \"%s\", found %s\n", name,
+                    text_of(json_object_get(test, "error"), "says"), document);
         good = false;
     } else if (expected == NULL && getenv("HCSD_ACCEPT") != NULL) {
         accept(path, test, document);

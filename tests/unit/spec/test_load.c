@@ -2,9 +2,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "base/memory.h"
 #include "spec/spec.h"
@@ -37,8 +38,13 @@ static void hostile_text_is_refused(void **state)
     struct spec *spec = NULL;
     char *deep = mem_zero(200001);
     memset(deep, '[', 200000);
-    static const char *const texts[] = {"{\"hostname\":\"a\\u0000b\"}", "{\"hostname\":\"\xFF\"}", "{\"hostname\":\"\xED\xA0\x80\"}",
-                                        "{\"hostname\":\"\\uD800\"}", "{} {}", "nul", "{\"a\":01}"};
+    static const char *const texts[] = {"{\"hostname\":\"a\\u0000b\"}",
+                                        "{\"hostname\":\"\xFF\"}",
+                                        "{\"hostname\":\"\xED\xA0\x80\"}",
+                                        "{\"hostname\":\"\\uD800\"}",
+                                        "{} {}",
+                                        "nul",
+                                        "{\"a\":01}"};
     struct error *error = load(deep, &spec);
     assert_int_equal(error->kind, ERROR_KIND_INVALID_ARGUMENT);
     error_free(error);
@@ -64,14 +70,14 @@ static void every_member_may_be_of_any_type(void **state)
     };
     static const char *const windows_members[] = {"layerFolders", "hyperv",  "ignoreFlushesDuringBoot", "resources",
                                                   "network",      "devices", "credentialSpec"};
-    static const char *const process_members[] = {"terminal", "consoleSize", "cwd", "user", "commandLine", "args", "env"};
-    static const char *const values[] = {"null", "1", "-1", "1.5", "true", "\"x\"", "[]", "[1]", "[{}]", "[[]]", "{}", "{\"a\":[]}"};
+    static const char *const process_members[] = {"terminal",    "consoleSize", "cwd", "user",
+                                                  "commandLine", "args",        "env"};
+    static const char *const values[] = {"null", "1",   "-1",   "1.5",  "true", "\"x\"",
+                                         "[]",   "[1]", "[{}]", "[[]]", "{}",   "{\"a\":[]}"};
     const struct {
         const char *const *members;
         size_t count;
-    } groups[] = {{members, 7},
-                  {windows_members, 7},
-                  {process_members, 7}};
+    } groups[] = {{members, 7}, {windows_members, 7}, {process_members, 7}};
     unsigned good = 0, bad = 0;
     for (size_t g = 0; g < 3; g++)
         for (size_t m = 0; m < groups[g].count; m++)
