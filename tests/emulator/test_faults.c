@@ -108,6 +108,9 @@ static void pending_until_row_goes(void **state)
     watch_wait(&process_watch, PROCESS_EXITED, 1);
     expect_hr(S_OK, vm.HcsUnregisterProcessCallback(process_registration));
     expect_hr(S_OK, vm.HcsCloseProcess(process));
+    faults_set("[{\"call\":\"HcsResumeComputeSystem\",\"action\":\"pending\",\"after_ms\":100}]");
+    expect_hr(PENDING, vm.HcsResumeComputeSystem(container, L"", NULL));
+    watch_wait(&watch, RESUMED, 1);
 }
 
 static void late_and_twice(void **state)

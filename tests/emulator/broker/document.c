@@ -156,6 +156,25 @@ static struct error *check_layers(const char *id, json_t *layers, const char *id
     return NULL;
 }
 
+/* Host paths of the document besides the layers'. */
+static struct error *check_host_paths(const char *id, const json_t *document)
+{
+    const char *image = frame_text(json_object_get(document, "HvRuntime"), "ImagePath");
+    size_t index;
+    json_t *directory;
+
+    if (image[0] != 0 && !path_exists(image))
+        return error_win32(ERROR_PATH_NOT_FOUND, CALL, id, "HvRuntime.ImagePath %s is not there", image);
+    json_array_foreach(json_object_get(document, "MappedDirectories"), index, directory)
+    {
+        const char *path = frame_text(directory, "HostPath");
+        if (!path_exists(path))
+            return error_win32(ERROR_FILE_NOT_FOUND, CALL, id, "MappedDirectories[%u].HostPath %s is not there",
+                               (unsigned)index, path);
+    }
+    return NULL;
+}
+
 /* A process-isolated container's volume: one that a prepared layer is mounted under. */
 static struct error *check_volume(const char *id, const char *member, const char *volume, bool slashed,
                                   const json_t *layers, struct layer **ret_layer)
@@ -219,6 +238,8 @@ static struct error *check_schema1(const char *id, json_t *document, struct outc
         error = bad(id, "is missing", "Name");
     if (error == NULL)
         error = check_layers(id, outcome->layers, "ID");
+    if (error == NULL)
+        error = check_host_paths(id, document);
     if (error == NULL && outcome->hyperv && frame_text(document, "VolumePath")[0] != 0)
         error = bad(id, "is not for Hyper-V isolation", "VolumePath");
     if (error == NULL && !outcome->hyperv)
@@ -254,6 +275,8 @@ static struct error *check_schema2(const char *id, json_t *document, struct outc
         return error;
     outcome->layers = json_object_get(storage, "Layers");
     error = check_layers(id, outcome->layers, "Id");
+    if (error == NULL)
+        error = check_host_paths(id, container);
     if (error != NULL)
         return error;
     return check_volume(id, "Container.Storage.Path", frame_text(storage, "Path"), true, outcome->layers,

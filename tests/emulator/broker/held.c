@@ -8,7 +8,8 @@
 
 struct held {
     struct held *next;
-    char *row; /* NULL: nothing holds it */
+    char *row;            /* NULL: nothing holds it */
+    ULONGLONG release_at; /* by GetTickCount64; 0: not before the row goes */
     struct delivery delivery;
     void (*work)(void *context, struct delivery delivery);
     void *context;
@@ -56,7 +57,8 @@ static void CALLBACK watch_tick(PTP_CALLBACK_INSTANCE instance, void *context, P
     EnterCriticalSection(&broker.lock);
     while (*place != NULL) {
         struct held *held = *place;
-        if (faults_has_row(broker.faults, held->row)) {
+        bool over = held->release_at != 0 && GetTickCount64() >= held->release_at;
+        if (!over && faults_has_row(broker.faults, held->row)) {
             place = &held->next;
             continue;
         }
@@ -85,6 +87,7 @@ void held_submit(const struct fault *fault, void (*work)(void *context, struct d
         return;
     }
     held->row = str_copy(fault->row);
+    held->release_at = fault->after_ms == 0 ? 0 : GetTickCount64() + fault->after_ms;
     held->next = waiting;
     waiting = held;
     if (watcher == NULL)
