@@ -3,18 +3,13 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := all
 
-# What a build folder needs before ninja can run in it; configured anew only when the dependencies are other ones.
-configured = { grep -qs "^HCSD_DEPS_DIR:PATH=$$deps$$" build/windows/CMakeCache.txt && [[ -e build/windows/build.ninja ]]; }
-
 .PHONY: all
 all: packages ## cross-build hcsd for Windows (build/windows/bin)
-	@deps=$$(cmake/deps/build.sh); $(configured) || cmake --preset windows --log-level=WARNING >/dev/null
-	@cmake --build build/windows -- --quiet
+	@cmake/build.sh windows
 
 .PHONY: native
 native: packages ## build the pure modules natively, with sanitizers and fuzzers (build/native-sanitize)
-	@[[ -e build/native-sanitize/build.ninja ]] || cmake --preset native-sanitize --log-level=WARNING >/dev/null
-	@cmake --build build/native-sanitize -- --quiet
+	@cmake/build.sh native-sanitize
 
 .PHONY: demo
 demo: all ## see hcsd do its main job under Wine
