@@ -95,8 +95,8 @@ static void CALLBACK deliver(PTP_CALLBACK_INSTANCE instance, void *context, PTP_
     while (can_deliver(job)) {
         struct delivery *delivery = delivery_take(job);
         const struct job_listener *listener = job->listener;
-        size_t piece = delivery->kind == DELIVERY_DATA ? delivery->size : 0;
-        job->untaken = piece > 0;
+        job->piece = delivery->kind == DELIVERY_DATA ? delivery->size : 0;
+        job->untaken = job->piece > 0;
         if (delivery->kind == DELIVERY_CLOSED)
             job->listener = NULL;
         ReleaseSRWLockExclusive(&jobs->lock);
@@ -202,6 +202,11 @@ void job_data_taken(struct job *job)
     if (!job->untaken)
         return;
     job->untaken = false;
+    job->unreturned -= job->piece;
+    watch_pause(&job->watch, job->unreturned >= STREAM_WINDOW, clock_ms());
+    if (job->worker != NULL)
+        worker_post(job->worker, json_pack("{s:s, s:s, s:I}", "type", "credit", "job", job->id, "bytes",
+                                           (json_int_t)job->piece));
     deliver_soon(job);
 }
 

@@ -146,6 +146,7 @@ struct job {
     struct delivery *deliveries, **last_delivery;
     PTP_WORK deliver;
     bool delivering, untaken; /* a callback runs; a piece was given and not yet taken */
+    size_t piece; /* the size of that one */
     uint64_t streamed, unreturned; /* bytes that came, and of these those whose credit was not given back */
 
     bool finished; /* mounts: the caller may look */

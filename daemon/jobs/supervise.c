@@ -100,6 +100,7 @@ static bool try_again(struct job *job)
     job->phase = "queued";
     job->cleanup = "none";
     job->counters = (struct export_counters){0};
+    job->unreturned = 0;
     watch_end(&job->watch);
     pool_submit_first(job);
     return true;

@@ -1,0 +1,667 @@
+#include "fixture.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/event.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/path.h"
+#include "base/text.h"
+#include "base/win.h"
+#include "daemon/worker/worker.h"
+#include "export/sha256.h"
+
+static char program_name[32];
+static unsigned folder_number;
+
+/* ---- small things ---------------------------------------------------------------------------------------------- */
+
+static wchar_t *wide(const char *text)
+{
+    wchar_t *result = NULL;
+    struct error *error = win_wide(text, &result);
+    if (error != NULL)
+        fail_msg("%s", error->message);
+    return result;
+}
+
+static void check(struct error *error)
+{
+    if (error == NULL)
+        return;
+    char *text = error_text(error);
+    fail_msg("%s", text);
+}
+
+static char *environment(const char *name)
+{
+    wchar_t *wide_name = wide(name), value[1024];
+    DWORD size = GetEnvironmentVariableW(wide_name, value, 1024);
+    free(wide_name);
+    return size == 0 || size >= 1024 ? NULL : win_text(value);
+}
+
+static void set_environment(const char *name, const char *value)
+{
+    wchar_t *wide_name = wide(name), *wide_value = wide(value);
+    SetEnvironmentVariableW(wide_name, wide_value);
+    free(wide_name);
+    free(wide_value);
+}
+
+static void write_file(const char *path, const void *data, size_t size)
+{
+    check(file_replace(path, data, size, NULL));
+}
+
+bool fixture_exists(const char *path)
+{
+    wchar_t *name = wide(path);
+    bool exists = GetFileAttributesW(name) != INVALID_FILE_ATTRIBUTES;
+    free(name);
+    return exists;
+}
+
+size_t fixture_count_entries(const char *folder)
+{
+    struct file_list list = {0};
+    check(file_list(folder, 100000, &list));
+    size_t count = list.count;
+    file_list_free(&list);
+    return count;
+}
+
+const char *fixture_image(void)
+{
+    static char *image;
+    wchar_t path[1024];
+    if (image == NULL && GetModuleFileNameW(NULL, path, 1024) > 0)
+        image = win_text(path);
+    return image;
+}
+
+static void copy_file(const char *from, const char *to)
+{
+    wchar_t *source = wide(from), *target = wide(to);
+    if (!CopyFileW(source, target, FALSE))
+        fail_msg("%s cannot be copied to %s: %lu", from, to, GetLastError());
+    free(source);
+    free(target);
+}
+
+void kill_process(uint32_t pid)
+{
+    HANDLE process = OpenProcess(PROCESS_TERMINATE | SYNCHRONIZE, FALSE, pid);
+    assert_non_null(process);
+    assert_true(TerminateProcess(process, 77));
+    assert_int_equal(WaitForSingleObject(process, PATIENCE_MS), WAIT_OBJECT_0);
+    CloseHandle(process);
+}
+
+/* ---- a worker with faults of its own --------------------------------------------------------------------------- */
+
+static bool phase_fault_is(const char *path, const char *wanted)
+{
+    struct buffer content = {0};
+    struct error *error = file_read(path, 4096, &content);
+    bool same = error == NULL && content.data != NULL && strcmp((const char *)content.data, wanted) == 0;
+    error_free(error);
+    buffer_free(&content);
+    return same;
+}
+
+static void phase_reached(const char *kind, const char *phase)
+{
+    char *path = environment("HCSD_TEST_PHASE_FILE"), *hang = str_format("%s %s hang", kind, phase),
+         *crash = str_format("%s %s crash", kind, phase);
+    if (path != NULL) {
+        while (phase_fault_is(path, hang))
+            Sleep(50); /* the fault itself */
+        if (phase_fault_is(path, crash))
+            RaiseException(0xC0000420, EXCEPTION_NONCONTINUABLE, 0, NULL);
+    }
+    free(path);
+    free(hang);
+    free(crash);
+}
+
+/* ---- events ------------------------------------------------------------------------------------------------------ */
+
+static struct {
+    SRWLOCK lock;
+    CONDITION_VARIABLE changed;
+    struct {
+        const char *name;
+        char text[1200];
+    } entries[400];
+    size_t count;
+} events = {.lock = SRWLOCK_INIT, .changed = CONDITION_VARIABLE_INIT};
+
+static void events_emit(void *context, const struct event_entry *entry, const char *const *arguments)
+{
+    char *text = event_text(entry, arguments);
+    (void)context;
+    AcquireSRWLockExclusive(&events.lock);
+    if (events.count < sizeof events.entries / sizeof events.entries[0]) {
+        events.entries[events.count].name = entry->name;
+        snprintf(events.entries[events.count++].text, sizeof events.entries[0].text, "%s", text);
+    }
+    ReleaseSRWLockExclusive(&events.lock);
+    WakeAllConditionVariable(&events.changed);
+    free(text);
+}
+
+static void events_debug(void *context, const char *line)
+{
+    (void)context;
+    fprintf(stderr, "debug: %s\n", line);
+}
+
+void events_clear(void)
+{
+    AcquireSRWLockExclusive(&events.lock);
+    events.count = 0;
+    ReleaseSRWLockExclusive(&events.lock);
+}
+
+char *events_seen(const char *filter)
+{
+    struct buffer names = {0};
+    AcquireSRWLockShared(&events.lock);
+    for (size_t i = 0; i < events.count; i++)
+        if (filter == NULL || strstr(filter, events.entries[i].name) != NULL)
+            buffer_add_format(&names, "%s%s", names.size > 0 ? " " : "", events.entries[i].name);
+    ReleaseSRWLockShared(&events.lock);
+    return names.data != NULL ? (char *)names.data : str_copy("");
+}
+
+static unsigned events_count(const char *name)
+{
+    unsigned count = 0;
+    for (size_t i = 0; i < events.count; i++)
+        count += strcmp(events.entries[i].name, name) == 0;
+    return count;
+}
+
+static void events_print(void)
+{
+    for (size_t i = 0; i < events.count; i++)
+        fprintf(stderr, "event %s: %s\n", events.entries[i].name, events.entries[i].text);
+}
+
+void events_wait(const char *name, unsigned count)
+{
+    uint64_t deadline = clock_ms() + PATIENCE_MS;
+    AcquireSRWLockExclusive(&events.lock);
+    while (events_count(name) < count && clock_ms() < deadline)
+        SleepConditionVariableSRW(&events.changed, &events.lock, (DWORD)(deadline - clock_ms()), 0);
+    bool came = events_count(name) >= count;
+    if (!came)
+        events_print();
+    ReleaseSRWLockExclusive(&events.lock);
+    if (!came)
+        fail_msg("event %s did not come %u times", name, count);
+}
+
+bool events_said(const char *name, const char *words)
+{
+    bool said = false;
+    AcquireSRWLockShared(&events.lock);
+    for (size_t i = 0; i < events.count; i++)
+        said = said || (strcmp(events.entries[i].name, name) == 0 && strstr(events.entries[i].text, words) != NULL);
+    if (!said)
+        events_print();
+    ReleaseSRWLockShared(&events.lock);
+    return said;
+}
+
+/* ---- folders ------------------------------------------------------------------------------------------------------ */
+
+void fixture_main(const char *name)
+{
+    int argc = 0;
+    wchar_t **argv = CommandLineToArgvW(GetCommandLineW(), &argc);
+    if (worker_wanted(argc, argv)) {
+        worker_phase_hook = phase_reached;
+        exit(worker_main(argc, argv));
+    }
+    LocalFree(argv);
+    snprintf(program_name, sizeof program_name, "%s", name);
+    static const struct event_sink sink = {events_emit, events_debug, NULL};
+    event_set_sink(&sink);
+}
+
+struct jobs_options fixture_options(void)
+{
+    return (struct jobs_options){.workers = 2, .queue = 4, .stall_seconds = 2, .destroy_seconds = 2, .call_seconds = 4};
+}
+
+static char *make_folder(const char *root, const char *name)
+{
+    char *folder = path_join(root, name);
+    check(file_ensure_folder(folder));
+    return folder;
+}
+
+/* The emulator's faults, settings and broker are those of the folder it lies in. */
+static void copy_emulator(struct fixture *fixture)
+{
+    static const char *const files[] = {"vmcompute.dll", "hcsemu.exe"};
+    char *tests = path_folder(fixture_image()), *build = path_folder(tests), *emulator = path_join(build, "emulator");
+    for (size_t i = 0; i < 2; i++) {
+        char *from = path_join(emulator, files[i]), *to = path_join(fixture->emulator, files[i]);
+        copy_file(from, to);
+        free(from);
+        free(to);
+    }
+    free(tests);
+    free(build);
+    free(emulator);
+}
+
+void fixture_open_jobs(struct fixture *fixture, const struct jobs_options *options)
+{
+    struct jobs_options used = options != NULL ? *options : fixture_options();
+    used.staging_dir = fixture->staging;
+    used.state_dir = fixture->state;
+    used.hcs_library = fixture->library;
+    check(jobs_open(&used, &fixture->jobs));
+}
+
+static void fixture_name(struct fixture *fixture, const char *root)
+{
+    fixture->root = str_copy(root);
+    fixture->emulator = make_folder(fixture->root, "emulator");
+    fixture->library = path_join(fixture->emulator, "vmcompute.dll");
+    fixture->staging = make_folder(fixture->root, "staging");
+    fixture->state = make_folder(fixture->root, "state");
+    fixture->out = make_folder(fixture->root, "out");
+    fixture->layers = make_folder(fixture->root, "layers");
+}
+
+void fixture_open(struct fixture *fixture, const struct jobs_options *options)
+{
+    char *root = str_format("C:\\jobs-%s-%lu-%u", program_name, GetCurrentProcessId(), ++folder_number);
+    *fixture = (struct fixture){0};
+    fixture_name(fixture, root);
+    free(root);
+    copy_emulator(fixture);
+    char *phase_file = path_join(fixture->root, "phase-fault.txt");
+    set_environment("HCSD_TEST_PHASE_FILE", phase_file);
+    free(phase_file);
+    events_clear();
+    fixture_open_jobs(fixture, options);
+}
+
+void fixture_close_jobs(struct fixture *fixture)
+{
+    jobs_close(fixture->jobs, 10000);
+    fixture->jobs = NULL;
+}
+
+static void check_journal_is_empty(const struct fixture *fixture)
+{
+    char *folder = path_join(fixture->state, "jobs");
+    struct file_list list = {0};
+    check(file_list(folder, 1000, &list));
+    for (size_t i = 0; i < list.count; i++)
+        if (strcmp(list.entries[i].name, "reserve.bin") != 0)
+            fail_msg("left in the journal: %s", list.entries[i].name);
+    file_list_free(&list);
+    free(folder);
+}
+
+void fixture_close(struct fixture *fixture)
+{
+    if (fixture->jobs != NULL)
+        fixture_close_jobs(fixture);
+    fixture_check_released(fixture);
+    if (fixture_count_entries(fixture->staging) != 0)
+        fail_msg("the staging folder is not empty");
+    check_journal_is_empty(fixture);
+    char *texts[] = {fixture->root, fixture->emulator, fixture->library, fixture->staging,
+                     fixture->state, fixture->out, fixture->layers};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        free(texts[i]);
+}
+
+char *fixture_layer(const struct fixture *fixture, const char *name, unsigned files, size_t big)
+{
+    char *layer = make_folder(fixture->layers, name), *content = make_folder(layer, "Files"), *hives = make_folder(layer, "Hives");
+    for (unsigned i = 0; i < files; i++) {
+        char *folder_name = str_format("folder%u", i % 5), *folder = make_folder(content, folder_name);
+        char *file_name = str_format("file%u.txt", i), *file = path_join(folder, file_name), *text = str_format("%s %u\n", name, i);
+        write_file(file, text, strlen(text));
+        free(folder_name);
+        free(folder);
+        free(file_name);
+        free(file);
+        free(text);
+    }
+    if (big > 0) {
+        char *file = path_join(content, "big.bin");
+        uint8_t *data = mem_zero(big);
+        uint32_t state = 1;
+        for (size_t i = 0; i < big; i++) {
+            state = state * 1664525 + 1013904223;
+            data[i] = (uint8_t)(state >> 24);
+        }
+        write_file(file, data, big);
+        free(data);
+        free(file);
+    }
+    free(content);
+    free(hives);
+    return layer;
+}
+
+void fixture_scratch(const struct fixture *fixture, const char *name, char **ret_path)
+{
+    char *layer = make_folder(fixture->layers, name), *disk = path_join(layer, "sandbox.vhdx"), zeros[4096] = {0};
+    write_file(disk, zeros, sizeof zeros);
+    free(disk);
+    *ret_path = layer;
+}
+
+void fixture_faults(const struct fixture *fixture, const char *rows)
+{
+    char *path = path_join(fixture->emulator, "vmcompute-faults.json"), *text = str_format("[%s]", rows);
+    write_file(path, text, strlen(text));
+    free(path);
+    free(text);
+}
+
+void fixture_phase_fault(const struct fixture *fixture, const char *fault)
+{
+    char *path = path_join(fixture->root, "phase-fault.txt");
+    write_file(path, fault, strlen(fault));
+    free(path);
+}
+
+/* ---- the emulator's books ------------------------------------------------------------------------------------------ */
+
+json_t *fixture_books(const struct fixture *fixture)
+{
+    char *program = path_join(fixture->emulator, "hcsemu.exe"), *line = str_format("\"%s\" --books", program);
+    wchar_t *wide_line = wide(line);
+    SECURITY_ATTRIBUTES inherited = {.nLength = sizeof inherited, .bInheritHandle = TRUE};
+    HANDLE ours = NULL, theirs = NULL;
+    PROCESS_INFORMATION information = {0};
+    assert_true(CreatePipe(&ours, &theirs, &inherited, 0));
+    SetHandleInformation(ours, HANDLE_FLAG_INHERIT, 0);
+    STARTUPINFOW startup = {.cb = sizeof startup, .dwFlags = STARTF_USESTDHANDLES, .hStdOutput = theirs, .hStdError = theirs};
+    assert_true(CreateProcessW(NULL, wide_line, NULL, NULL, TRUE, CREATE_NO_WINDOW, NULL, NULL, &startup, &information));
+    CloseHandle(theirs);
+    struct buffer output = {0};
+    uint8_t piece[4096];
+    DWORD count;
+    while (ReadFile(ours, piece, sizeof piece, &count, NULL) && count > 0)
+        buffer_add(&output, piece, count);
+    CloseHandle(ours);
+    CloseHandle(information.hThread);
+    CloseHandle(information.hProcess);
+    json_error_t where;
+    json_t *books = json_loadb((const char *)output.data, output.size, 0, &where);
+    if (books == NULL)
+        fail_msg("hcsemu --books: %s: %s", where.text, output.data != NULL ? (const char *)output.data : "");
+    buffer_free(&output);
+    free(wide_line);
+    free(line);
+    free(program);
+    return books;
+}
+
+void fixture_check_released(const struct fixture *fixture)
+{
+    json_t *books = fixture_books(fixture);
+    static const char *const lists[] = {"activated", "prepared"};
+    for (size_t i = 0; i < 2; i++) {
+        json_t *list = json_object_get(books, lists[i]);
+        size_t count = json_is_array(list) ? json_array_size(list) : json_object_size(list);
+        if (list == NULL || count != 0) {
+            char *text = json_dumps(books, JSON_COMPACT);
+            fail_msg("expected nothing %s, found %s", lists[i], text);
+        }
+    }
+    json_decref(books);
+}
+
+/* ---- a client -------------------------------------------------------------------------------------------------------- */
+
+static void note(struct client *client, char letter)
+{
+    size_t size = strlen(client->order);
+    if (size + 1 < sizeof client->order && (size == 0 || letter == '.' || client->order[size - 1] != letter))
+        client->order[size] = letter;
+}
+
+static void on_progress(void *context, const struct export_counters *counters, const char *phase, const char *path)
+{
+    struct client *client = context;
+    (void)counters;
+    (void)path;
+    AcquireSRWLockExclusive(&client->lock);
+    assert_non_null(phase);
+    client->progress++;
+    note(client, 'p');
+    ReleaseSRWLockExclusive(&client->lock);
+}
+
+static void on_data(void *context, const uint8_t *data, size_t size)
+{
+    struct client *client = context;
+    AcquireSRWLockExclusive(&client->lock);
+    assert_false(client->untaken);
+    client->untaken = true;
+    client->bytes += size;
+    sha256_add(client->digest, data, size);
+    note(client, 'd');
+    bool take = !client->hold && client->id != NULL;
+    if (take)
+        client->untaken = false;
+    ReleaseSRWLockExclusive(&client->lock);
+    WakeAllConditionVariable(&client->changed);
+    if (take)
+        jobs_data_taken(client->jobs, client->id);
+}
+
+static void on_result(void *context, const struct export_result *result)
+{
+    struct client *client = context;
+    uint8_t digest[32];
+    AcquireSRWLockExclusive(&client->lock);
+    client->results++;
+    client->result = export_result_copy(result);
+    sha256_end(client->digest, digest);
+    sha256_text(digest, client->data_digest);
+    note(client, 'r');
+    ReleaseSRWLockExclusive(&client->lock);
+    WakeAllConditionVariable(&client->changed);
+}
+
+static void on_cleanup(void *context, const char *outcome, double seconds, const struct export_deviation *left, size_t count)
+{
+    struct client *client = context;
+    (void)left;
+    AcquireSRWLockExclusive(&client->lock);
+    assert_true(seconds >= 0);
+    client->cleanups++;
+    client->left = count;
+    snprintf(client->cleanup, sizeof client->cleanup, "%s", outcome);
+    size_t size = strlen(client->outcomes);
+    snprintf(client->outcomes + size, sizeof client->outcomes - size, "%s%s", size > 0 ? " " : "", outcome);
+    note(client, 'c');
+    ReleaseSRWLockExclusive(&client->lock);
+    WakeAllConditionVariable(&client->changed);
+}
+
+static void on_failed(void *context, struct error *error)
+{
+    struct client *client = context;
+    AcquireSRWLockExclusive(&client->lock);
+    client->failures++;
+    client->error = error;
+    note(client, 'f');
+    ReleaseSRWLockExclusive(&client->lock);
+    WakeAllConditionVariable(&client->changed);
+}
+
+static void on_closed(void *context)
+{
+    struct client *client = context;
+    AcquireSRWLockExclusive(&client->lock);
+    assert_false(client->closed);
+    client->closed = true;
+    note(client, '.');
+    ReleaseSRWLockExclusive(&client->lock);
+    WakeAllConditionVariable(&client->changed);
+}
+
+static const struct job_listener listener = {on_progress, on_data, on_result, on_cleanup, on_failed, on_closed};
+
+void client_submit(struct client *client, struct jobs *jobs, const struct export_request *request, uint64_t key,
+                   enum error_kind expected)
+{
+    bool hold = client->hold;
+    *client = (struct client){.jobs = jobs, .hold = hold};
+    InitializeSRWLock(&client->lock);
+    InitializeConditionVariable(&client->changed);
+    client->digest = mem_new(struct sha256);
+    sha256_init(client->digest);
+    char *id = NULL;
+    struct job_submit submit = {request, "test", key, &listener, client};
+    struct error *error = jobs_submit_export(jobs, &submit, &id);
+    if (error != NULL && error->kind != expected)
+        check(error);
+    if ((error != NULL) != (expected != 0))
+        fail_msg("expected %s, found none", error_kind_name(expected));
+    client->error = error;
+    AcquireSRWLockExclusive(&client->lock);
+    client->id = id;
+    bool take = client->untaken && !client->hold;
+    client->untaken = client->untaken && !take;
+    ReleaseSRWLockExclusive(&client->lock);
+    if (take)
+        jobs_data_taken(jobs, id);
+}
+
+void client_take(struct client *client)
+{
+    AcquireSRWLockExclusive(&client->lock);
+    client->hold = false;
+    bool take = client->untaken;
+    client->untaken = false;
+    ReleaseSRWLockExclusive(&client->lock);
+    if (take)
+        jobs_data_taken(client->jobs, client->id);
+}
+
+static bool is_closed(const struct client *client)
+{
+    return client->closed;
+}
+
+static bool has_result(const struct client *client)
+{
+    return client->results > 0 || client->closed;
+}
+
+static bool has_data(const struct client *client)
+{
+    return client->bytes > 0 || client->closed;
+}
+
+static void client_wait(struct client *client, bool (*reached)(const struct client *client), const char *what)
+{
+    uint64_t deadline = clock_ms() + PATIENCE_MS;
+    AcquireSRWLockExclusive(&client->lock);
+    while (!reached(client) && clock_ms() < deadline)
+        SleepConditionVariableSRW(&client->changed, &client->lock, (DWORD)(deadline - clock_ms()), 0);
+    bool ok = reached(client);
+    ReleaseSRWLockExclusive(&client->lock);
+    if (!ok) {
+        events_print();
+        fail_msg("job %s: %s did not come; came: %s", client->id, what, client->order);
+    }
+}
+
+void client_wait_closed(struct client *client)
+{
+    client_wait(client, is_closed, "its end");
+}
+
+void client_wait_result(struct client *client)
+{
+    client_wait(client, has_result, "its result");
+}
+
+void client_wait_data(struct client *client)
+{
+    client_wait(client, has_data, "data");
+}
+
+void client_expect_error(struct client *client, enum error_kind kind, const char *words)
+{
+    if (client->error == NULL)
+        fail_msg("expected %s, found success", error_kind_name(kind));
+    char *text = error_text(client->error);
+    if (client->error->kind != kind || (words != NULL && strstr(text, words) == NULL))
+        fail_msg("expected %s with \"%s\", found %s: %s", error_kind_name(kind), words != NULL ? words : "",
+                 error_kind_name(client->error->kind), text);
+    free(text);
+}
+
+void client_expect_done(struct client *client)
+{
+    if (client->error != NULL)
+        check(error_copy(client->error));
+    assert_int_equal(client->results, 1);
+    assert_int_equal(client->failures, 0);
+    assert_true(client->closed);
+    assert_string_equal(client->cleanup, "done");
+}
+
+void client_free(struct client *client)
+{
+    free(client->id);
+    free(client->digest);
+    export_result_free(client->result);
+    error_free(client->error);
+    *client = (struct client){0};
+}
+
+/* ---- jobs -------------------------------------------------------------------------------------------------------------- */
+
+struct job_view *job_look(struct jobs *jobs, const char *id, size_t *ret_count)
+{
+    struct job_view *views = NULL;
+    jobs_view(jobs, id, &views, ret_count);
+    return views;
+}
+
+void job_wait(struct jobs *jobs, const char *id, const char *phase, uint32_t *ret_pid)
+{
+    uint64_t deadline = clock_ms() + PATIENCE_MS;
+    char last[64] = "nothing";
+    for (;;) {
+        size_t count = 0;
+        struct job_view *views = job_look(jobs, id, &count);
+        bool reached = count == 1 && (strcmp(views[0].phase, phase) == 0 || strcmp(views[0].state, phase) == 0);
+        if (count == 1)
+            snprintf(last, sizeof last, "%s, %s", views[0].state, views[0].phase);
+        if (reached && ret_pid != NULL)
+            *ret_pid = views[0].worker_pid;
+        job_views_free(views, count);
+        if (reached)
+            return;
+        if (clock_ms() >= deadline)
+            fail_msg("job %s does not come to \"%s\": %s", id, phase, last);
+        Sleep(20); /* nobody tells of phases but to the listener */
+    }
+}
