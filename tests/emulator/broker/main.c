@@ -40,6 +40,21 @@ uint64_t broker_filetime(void)
     return ((uint64_t)time.dwHighDateTime << 32) | time.dwLowDateTime;
 }
 
+/* Until it is told to stop, or its own file is removed: a folder that is gone is nobody's emulator any more. */
+static void wait_for_end(void)
+{
+    HANDLE change = FindFirstChangeNotificationW(broker.names.folder, FALSE, FILE_NOTIFY_CHANGE_FILE_NAME);
+    HANDLE handles[2] = {broker.stop, change};
+    DWORD count = change == INVALID_HANDLE_VALUE ? 1 : 2;
+
+    while (WaitForMultipleObjects(count, handles, FALSE, INFINITE) == WAIT_OBJECT_0 + 1) {
+        if (GetFileAttributesW(broker.names.broker) == INVALID_FILE_ATTRIBUTES)
+            return;
+        if (!FindNextChangeNotification(change))
+            count = 1;
+    }
+}
+
 static int serve(void)
 {
     struct error *error;
@@ -59,7 +74,7 @@ static int serve(void)
         error_free(error);
         return 1;
     }
-    WaitForSingleObject(broker.stop, INFINITE);
+    wait_for_end();
     /* The jobs end their processes with the broker. */
     TerminateProcess(GetCurrentProcess(), 0);
     return 0;
