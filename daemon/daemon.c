@@ -238,6 +238,7 @@ static struct error *open_tasks(struct daemon *daemon)
     const struct config *config = daemon->config;
     char *state = path_join(config->state_dir, "tasks");
     struct tasks_options options = {
+        .library = daemon->library,
         .compute = daemon->compute,
         .guard = daemon->guard,
         .owner = "hcsd",
@@ -287,8 +288,8 @@ static uint64_t connections(void *context)
 static struct error *open_services(struct daemon *daemon)
 {
     const struct diagnostics_library libraries[] = {
-        {"grpc", grpc_version_string()},       {"protobuf-c", protobuf_c_version()},
-        {"libarchive", archive_version_string()}, {"jansson", jansson_version_str()},
+        {"libgrpc", grpc_version_string()},       {"protobuf-c", protobuf_c_version()},
+        {"libarchive", ARCHIVE_VERSION_ONLY_STRING}, {"jansson", jansson_version_str()},
         {"zlib", zlibVersion()},               {"zstd", ZSTD_versionString()},
         {"libdeflate", LIBDEFLATE_VERSION_STRING},
     };
