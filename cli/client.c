@@ -116,10 +116,8 @@ struct error *client_dial(const struct client_options *options, struct client **
     client->queue = grpc_completion_queue_create_for_callback(&client->queue_functor, NULL);
     grpc_arg args[] = {
         integer_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, -1),
-        /* As much as the server may send ahead: several of an export's pieces. */
-        integer_arg(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 1 << 20),
+        /* BDP probing stays on: without it a connection takes 64 KiB at a time, and waits for each. */
         integer_arg(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, 1 << 17),
-        integer_arg(GRPC_ARG_HTTP2_BDP_PROBE, 0),
         integer_arg(GRPC_ARG_KEEPALIVE_TIME_MS, INT_MAX),
         integer_arg(GRPC_ARG_ENABLE_CHANNELZ, 0),
         integer_arg(GRPC_ARG_MAX_CHANNEL_TRACE_EVENT_MEMORY_PER_NODE, 0),

@@ -44,6 +44,11 @@ struct GrpcScope {
 // What a read asks for: little while the peer is quiet, so that an idle connection holds little; more as long as reads come
 // back full.
 constexpr uint32_t kReadLeast = 2048;
+// More than a pipe's buffer: a message of 64 KiB comes with a few bytes of frames, which must not cost a call of their own.
+// What exceeds the buffer waits in the system for the reader.
+constexpr uint32_t kReadMost = 2 * PIPE_STREAM_CHUNK;
+constexpr uint32_t kWriteMost = 4 * PIPE_STREAM_CHUNK;
+constexpr uint32_t kReadsUntilSmall = 16;
 // Below this much of a buffer the bytes are copied, and the buffer is kept: a message made of many small pieces must not
 // pin a large buffer for each.
 constexpr uint32_t kReadShare = 2;
@@ -59,6 +64,7 @@ struct Endpoint {
     // The read in flight.
     grpc_slice room = grpc_empty_slice();
     uint32_t read_size = kReadLeast;
+    uint32_t small_reads = 0; // in a row
     grpc_slice_buffer *read_slices;
     grpc_closure *read_done;
     // The write in flight.
@@ -93,9 +99,13 @@ uint32_t StartRead(Endpoint *ep, uint32_t *size)
 void TakeRead(Endpoint *ep, uint32_t size)
 {
     if (size == ep->read_size) {
-        ep->read_size = std::min(ep->read_size * 4, PIPE_STREAM_CHUNK);
-    } else if (size < ep->read_size / 8 && ep->read_size > kReadLeast) {
-        ep->read_size = std::max(ep->read_size / 4, kReadLeast);
+        ep->read_size = std::min(ep->read_size * 4, kReadMost);
+        ep->small_reads = 0;
+    } else if (size >= kReadLeast) {
+        ep->small_reads = 0;
+    } else if (++ep->small_reads == kReadsUntilSmall) {
+        ep->read_size = kReadLeast;
+        ep->small_reads = 0;
     }
     if (size < GRPC_SLICE_LENGTH(ep->room) / kReadShare) {
         grpc_slice_buffer_add(ep->read_slices, grpc_slice_from_copied_buffer(
@@ -122,11 +132,11 @@ void ReadDone(Endpoint *ep, uint32_t code, uint32_t size)
     ExecCtx::Run(DEBUG_LOCATION, ep->read_done, Result(ep, "pipe read", code));
 }
 
-// Pipes have no gather write: what lies in several slices is copied together, up to a pipe buffer's size for each call.
+// Pipes have no gather write: what lies in several slices is copied together.
 uint32_t StartWrite(Endpoint *ep, uint32_t *size)
 {
     grpc_slice_buffer *slices = ep->write_slices;
-    size_t length = std::min<size_t>(slices->length, PIPE_STREAM_CHUNK);
+    size_t length = std::min<size_t>(slices->length, kWriteMost);
     const void *data;
     ep->write_direct = slices->count == 1 && slices->length == length;
     if (ep->write_direct) {

@@ -27,7 +27,7 @@ struct pipe_stream_handler {
     void (*closed)(void *context);
 };
 
-/* The pipe buffers' size, and so the largest sensible read or write. */
+/* The size of the pipe's buffers, one for each direction. */
 #define PIPE_STREAM_CHUNK 65536u
 
 /* Takes `handle` (a HANDLE opened with FILE_FLAG_OVERLAPPED), also on failure. Returns NULL when the system has no
