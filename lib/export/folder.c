@@ -15,6 +15,7 @@
 #define DISPOSITION_EX 64        /* FileDispositionInformationEx, since 1607; IGNORE_READONLY since 1809 */
 #define FILE_ID_INFORMATION_CLASS 59
 #define LIST_BUFFER (64u << 10)
+#define NAME_BUFFER (sizeof(FILE_NAME_INFORMATION) + 65536)
 
 #define NT_INVALID_INFO_CLASS ((NTSTATUS)0xC0000003L)
 #define NT_INVALID_PARAMETER ((NTSTATUS)0xC000000DL)
@@ -110,8 +111,8 @@ static bool name_failed(NTSTATUS status)
            status == NT_NOT_A_DIRECTORY;
 }
 
-NTSTATUS folder_open_entry(struct folder_volume *volume, HANDLE folder, const struct folder_entry *entry, ACCESS_MASK access,
-                           ULONG options, HANDLE *ret_handle)
+static NTSTATUS open_listed(struct folder_volume *volume, HANDLE folder, const struct folder_entry *entry, ACCESS_MASK access,
+                            ULONG options, HANDLE *ret_handle)
 {
     NTSTATUS status = NT_OBJECT_NAME_NOT_FOUND;
     if (!entry->ambiguous) {
@@ -130,6 +131,79 @@ NTSTATUS folder_open_entry(struct folder_volume *volume, HANDLE folder, const st
     NTSTATUS by_id = open_relative(volume, folder, &entry->id, sizeof entry->id, access, options | FILE_OPEN_BY_FILE_ID,
                                    ret_handle);
     return by_id >= 0 || !name_failed(by_id) ? by_id : status;
+}
+
+static bool is_lacking(NTSTATUS status)
+{
+    return status == NT_INVALID_INFO_CLASS || status == NT_INVALID_PARAMETER || status == NT_NOT_IMPLEMENTED ||
+           status == NT_NOT_SUPPORTED || status == NT_INVALID_DEVICE_REQUEST;
+}
+
+void folder_probe(struct folder_volume *volume, HANDLE folder)
+{
+    ULONG flags = 0; /* do not delete */
+    IO_STATUS_BLOCK io;
+    NTSTATUS status = NtSetInformationFile(folder, &io, &flags, sizeof flags, (FILE_INFORMATION_CLASS)DISPOSITION_EX);
+    if (is_lacking(status))
+        volume->no_posix_delete = true;
+}
+
+void folder_find_place(const struct folder_volume *volume, HANDLE folder, struct folder_place *ret_place)
+{
+    *ret_place = (struct folder_place){0};
+    if (!volume->no_posix_delete)
+        return;
+    IO_STATUS_BLOCK io;
+    FILE_NAME_INFORMATION *information = mem_resize_array(NULL, NAME_BUFFER, 1);
+    if (NtQueryInformationFile(folder, &io, information, NAME_BUFFER, FileNameInformation) >= 0) {
+        ret_place->path = mem_copy(information->FileName, information->FileNameLength);
+        ret_place->units = information->FileNameLength / sizeof(WCHAR);
+    }
+    free(information);
+}
+
+static bool has_separator(const WCHAR *name, size_t units)
+{
+    for (size_t i = 0; i < units; i++)
+        if (name[i] == '\\' || name[i] == '/' || name[i] == 0)
+            return true;
+    return false;
+}
+
+/* Is what was opened an entry of the folder? Its name there may be the 8.3 one, and Wine drops trailing dots and blanks; so
+ * only a separator in it tells that it is elsewhere, unless the listed name has one too. */
+static bool is_in_place(const struct folder_volume *volume, const struct folder_place *place, const struct folder_entry *entry,
+                        HANDLE handle)
+{
+    struct folder_place found;
+    folder_find_place(volume, handle, &found);
+    if (!found.path)
+        return true;
+    size_t at = place->units;
+    bool in = found.units > at && memcmp(found.path, place->path, at * sizeof(WCHAR)) == 0;
+    while (in && at < found.units && (found.path[at] == '.' || found.path[at] == ' '))
+        at++;
+    if (in && (at == 0 || found.path[at - 1] != '\\'))
+        in = at < found.units && found.path[at++] == '\\';
+    if (in && !entry->ambiguous)
+        in = !has_separator(found.path + at, found.units - at);
+    free(found.path);
+    return in;
+}
+
+NTSTATUS folder_open_entry(struct folder_volume *volume, HANDLE folder, const struct folder_place *place,
+                           const struct folder_entry *entry, ACCESS_MASK access, ULONG options, HANDLE *ret_handle)
+{
+    HANDLE handle = NULL;
+    NTSTATUS status = open_listed(volume, folder, entry, access, options, &handle);
+    if (status < 0)
+        return status;
+    if (place && place->path && !is_in_place(volume, place, entry, handle)) {
+        CloseHandle(handle);
+        return NT_REPARSE_POINT_ENCOUNTERED;
+    }
+    *ret_handle = handle;
+    return status;
 }
 
 /* The code point that begins at `at`; a lone surrogate is its own. */
@@ -170,14 +244,6 @@ static int compare_entries(const void *a, const void *b)
 static bool is_dot(const WCHAR *name, size_t units)
 {
     return (units == 1 && name[0] == '.') || (units == 2 && name[0] == '.' && name[1] == '.');
-}
-
-static bool has_separator(const WCHAR *name, size_t units)
-{
-    for (size_t i = 0; i < units; i++)
-        if (name[i] == '\\' || name[i] == '/' || name[i] == 0)
-            return true;
-    return false;
 }
 
 struct listing {
@@ -262,12 +328,6 @@ void folder_list_free(struct folder_list *list)
     free(list->entries);
     free(list->names);
     *list = (struct folder_list){0};
-}
-
-static bool is_lacking(NTSTATUS status)
-{
-    return status == NT_INVALID_INFO_CLASS || status == NT_INVALID_PARAMETER || status == NT_NOT_IMPLEMENTED ||
-           status == NT_NOT_SUPPORTED || status == NT_INVALID_DEVICE_REQUEST;
 }
 
 static NTSTATUS delete_classic(HANDLE handle)

@@ -19,6 +19,7 @@
 #define NT_CANNOT_DELETE ((NTSTATUS)0xC0000121L)
 #define NT_DIRECTORY_NOT_EMPTY ((NTSTATUS)0xC0000101L)
 #define NT_OBJECT_NAME_NOT_FOUND ((NTSTATUS)0xC0000034L)
+#define NT_REPARSE_POINT_ENCOUNTERED ((NTSTATUS)0xC000050BL)
 #define NT_DELETE_PENDING ((NTSTATUS)0xC0000056L)
 
 /* What the volume below turned out to lack; remembered so that each is tried once. Zero-initialise. */
@@ -26,6 +27,13 @@ struct folder_volume {
     _Atomic bool no_posix_delete;
     _Atomic bool no_dont_reparse;
     _Atomic bool no_backup_read;
+};
+
+/* Where a folder is, to tell whether what was opened relative to it is really in it. Only asked for where the system is too
+ * old to promise that (before Windows 10 1607, and Wine, which follows Unix links); else empty. */
+struct folder_place {
+    WCHAR *path; /* within its volume */
+    size_t units;
 };
 
 /* A name as listed, with the other ways to the same entry. */
@@ -49,10 +57,15 @@ struct folder_list {
 /* Opens a folder by its absolute path, which must not be a reparse point itself. NOT_FOUND when absent. */
 struct error *folder_open(const char *path, ACCESS_MASK access, HANDLE *ret_handle) ERROR_MUST_CHECK;
 
+/* Finds out what the volume lacks, by a question that changes nothing. Once, with a folder on it. */
+void folder_probe(struct folder_volume *volume, HANDLE folder);
+void folder_find_place(const struct folder_volume *volume, HANDLE folder, struct folder_place *ret_place);
+
 /* Opens an entry as it is, reparse points too, sharing everything: by its exact name, then its 8.3 name, then its id. SYNCHRONIZE
- * and FILE_READ_ATTRIBUTES are added to `access`; `options` are further FILE_… options of NtCreateFile. */
-NTSTATUS folder_open_entry(struct folder_volume *volume, HANDLE folder, const struct folder_entry *entry,
-                           ACCESS_MASK access, ULONG options, HANDLE *ret_handle);
+ * and FILE_READ_ATTRIBUTES are added to `access`; `options` are further FILE_… options of NtCreateFile. `place` is the
+ * folder's, or NULL: NT_REPARSE_POINT_ENCOUNTERED when the system followed a link to somewhere else. */
+NTSTATUS folder_open_entry(struct folder_volume *volume, HANDLE folder, const struct folder_place *place,
+                           const struct folder_entry *entry, ACCESS_MASK access, ULONG options, HANDLE *ret_handle);
 /* The same by name alone, for names that were not listed. */
 NTSTATUS folder_open_name(struct folder_volume *volume, HANDLE folder, const WCHAR *name, ACCESS_MASK access,
                           ULONG options, HANDLE *ret_handle);

@@ -21,13 +21,18 @@
 struct level {
     struct level *up;
     HANDLE handle;
+    struct folder_place place;
     char *name; /* WTF-8; NULL for the root */
     struct folder_list list;
     size_t next;
     unsigned passes;
     bool removed_some; /* in this pass */
-    uint64_t *given_up; /* ids of entries that resisted: not tried, not reported twice */
+    uint64_t *given_up; /* entries that resisted: not tried, not reported twice */
     size_t given_up_count;
+    /* Entries that were deleted. One that is listed again only goes with somebody's last handle, or not at all (Wine beyond 4096
+     * bytes of path): the folder's "not empty" is waited for and tells. */
+    uint64_t *deleted;
+    size_t deleted_count, deleted_before; /* before this pass */
 };
 
 struct remover {
@@ -62,33 +67,53 @@ static void report(struct remover *remover, const struct level *level, const cha
 
 static uint64_t entry_key(const struct folder_entry *entry)
 {
-    if (entry->id != 0 && entry->id != UINT64_MAX)
-        return entry->id;
-    uint64_t hash = 14695981039346656037u; /* FNV-1a of the name, where there is no id */
+    uint64_t hash = 14695981039346656037u ^ entry->id; /* FNV-1a of the name; two names may be one file */
     for (size_t i = 0; i < entry->name_units; i++)
         hash = (hash ^ entry->name[i]) * 1099511628211u;
     return hash;
 }
 
-static bool is_given_up(const struct level *level, const struct folder_entry *entry)
+static bool has_key(const uint64_t *keys, size_t count, uint64_t key)
 {
-    for (size_t i = 0; i < level->given_up_count; i++)
-        if (level->given_up[i] == entry_key(entry))
+    for (size_t i = 0; i < count; i++)
+        if (keys[i] == key)
             return true;
     return false;
 }
 
-static void give_up(struct level *level, uint64_t key)
+static void add_key(uint64_t **keys, size_t *count, uint64_t key)
 {
-    if ((level->given_up_count & (level->given_up_count - 1)) == 0)
-        level->given_up = mem_resize_array(level->given_up, level->given_up_count ? level->given_up_count * 2 : 1,
-                                           sizeof *level->given_up);
-    level->given_up[level->given_up_count++] = key;
+    if ((*count & (*count - 1)) == 0)
+        *keys = mem_resize_array(*keys, *count ? *count * 2 : 1, sizeof **keys);
+    (*keys)[(*count)++] = key;
 }
 
-static void count_removed(struct remover *remover, struct level *level)
+static int compare_keys(const void *a, const void *b)
+{
+    uint64_t left = *(const uint64_t *)a;
+    uint64_t right = *(const uint64_t *)b;
+    return (left > right) - (left < right);
+}
+
+/* Was it dealt with in an earlier pass? `deleted` is sorted then. */
+static bool is_done_with(const struct level *level, const struct folder_entry *entry)
+{
+    uint64_t key = entry_key(entry);
+    if (has_key(level->given_up, level->given_up_count, key))
+        return true;
+    return level->passes > 1 && level->deleted_count > 0 &&
+           bsearch(&key, level->deleted, level->deleted_before, sizeof key, compare_keys);
+}
+
+static void give_up(struct level *level, uint64_t key)
+{
+    add_key(&level->given_up, &level->given_up_count, key);
+}
+
+static void count_removed(struct remover *remover, struct level *level, uint64_t key)
 {
     level->removed_some = true;
+    add_key(&level->deleted, &level->deleted_count, key);
     remover->removed++;
     remover->control->removed++;
 }
@@ -113,13 +138,13 @@ static void remove_entry(struct remover *remover, const struct folder_entry *ent
     HANDLE handle = NULL;
     const char *operation = "open";
     NTSTATUS status =
-        folder_open_entry(&remover->volume, level->handle, entry, delete_access(entry), 0, &handle);
+        folder_open_entry(&remover->volume, level->handle, &level->place, entry, delete_access(entry), 0, &handle);
     if (status >= 0) {
         operation = "delete";
         status = delete_and_close(remover, handle);
     }
     if (status >= 0) {
-        count_removed(remover, level);
+        count_removed(remover, level, entry_key(entry));
         return;
     }
     if (status == NT_DELETE_PENDING) {
@@ -139,6 +164,9 @@ static NTSTATUS begin_pass(struct level *level)
     level->next = 0;
     level->removed_some = false;
     level->passes++;
+    if (level->deleted_count > 0)
+        qsort(level->deleted, level->deleted_count, sizeof *level->deleted, compare_keys);
+    level->deleted_before = level->deleted_count;
     return folder_list(level->handle, &level->list);
 }
 
@@ -147,7 +175,7 @@ static void enter(struct remover *remover, const struct folder_entry *entry)
     struct level *up = remover->top;
     HANDLE handle = NULL;
     char *name = text_from_utf16((const char16_t *)entry->name, entry->name_units);
-    NTSTATUS status = folder_open_entry(&remover->volume, up->handle, entry,
+    NTSTATUS status = folder_open_entry(&remover->volume, up->handle, &up->place, entry,
                                         FILE_LIST_DIRECTORY | FILE_TRAVERSE | delete_access(entry), 0, &handle);
     struct folder_info info;
     if (status >= 0)
@@ -164,12 +192,15 @@ static void enter(struct remover *remover, const struct folder_entry *entry)
     level->handle = handle;
     level->name = name;
     if (status >= 0)
+        folder_find_place(&remover->volume, handle, &level->place);
+    if (status >= 0)
         status = begin_pass(level);
     if (status < 0) {
         report(remover, up, name, "open folder", status);
         give_up(up, entry_key(entry));
         if (handle)
             CloseHandle(handle);
+        free(level->place.path);
         free(name);
         free(level);
         return;
@@ -200,7 +231,7 @@ static void leave(struct remover *remover)
     if (level->given_up_count == 0)
         status = delete_folder(remover, level->handle);
     if (status >= 0) {
-        count_removed(remover, up ? up : level);
+        count_removed(remover, up ? up : level, up ? entry_key(&up->list.entries[up->next - 1]) : 0);
     } else {
         if (level->given_up_count == 0)
             report(remover, up, level->name, "delete folder", status);
@@ -210,6 +241,8 @@ static void leave(struct remover *remover)
     CloseHandle(level->handle);
     folder_list_free(&level->list);
     free(level->given_up);
+    free(level->deleted);
+    free(level->place.path);
     free(level->name);
     free(level);
     remover->top = up;
@@ -221,7 +254,7 @@ static void run(struct remover *remover)
         struct level *level = remover->top;
         if (level->next < level->list.count) {
             const struct folder_entry *entry = &level->list.entries[level->next++];
-            if (is_given_up(level, entry))
+            if (is_done_with(level, entry))
                 continue;
             if ((level->next & 63) == 1) {
                 char *path = level_path(level, NULL);
@@ -249,9 +282,12 @@ struct error *remover_run(const char *folder, struct export_control *control, st
         return error;
     struct level *level = mem_new(struct level);
     level->handle = root;
+    folder_probe(&remover.volume, root);
+    folder_find_place(&remover.volume, root, &level->place);
     NTSTATUS status = begin_pass(level);
     if (status < 0) {
         CloseHandle(root);
+        free(level->place.path);
         free(level);
         return error_ntstatus((uint32_t)status, "list folder", folder, NULL);
     }

@@ -21,6 +21,7 @@
 struct open_folder {
     struct open_folder *parent; /* NULL: the layer itself */
     HANDLE handle;
+    struct folder_place place;
     unsigned references; /* under the walk's lock: the scanner, items, open sub-folders */
     bool staged;         /* its metadata is in a side file, so it may go before its own entry was read */
     uint16_t name_units;
@@ -99,6 +100,7 @@ static void folder_release(struct walk *walk, struct open_folder *folder)
         if (remove && folder_delete(&walk->volume, folder->handle) >= 0)
             walk->options.control->removed++;
         CloseHandle(folder->handle);
+        free(folder->place.path);
         struct open_folder *parent = folder->parent;
         free(folder);
         folder = parent;
@@ -111,6 +113,7 @@ static struct open_folder *folder_new(struct walk *walk, struct open_folder *par
     struct open_folder *folder = mem_zero(sizeof *folder + units * sizeof(WCHAR));
     folder->parent = parent ? folder_reference(walk, parent) : NULL;
     folder->handle = handle;
+    folder_find_place(&walk->volume, handle, &folder->place);
     folder->references = 1;
     folder->staged = staged;
     folder->name_units = (uint16_t)units;
@@ -328,7 +331,7 @@ static struct error *frame_enter(struct walk *walk, struct frame **top, const st
     if (walk->options.remove)
         access |= DELETE | (entry->attributes & FILE_ATTRIBUTE_READONLY ? FILE_WRITE_ATTRIBUTES : 0);
     HANDLE handle = NULL;
-    NTSTATUS status = folder_open_entry(&walk->volume, frame->folder->handle, entry, access, FILE_DIRECTORY_FILE, &handle);
+    NTSTATUS status = folder_open_entry(&walk->volume, frame->folder->handle, &frame->folder->place, entry, access, FILE_DIRECTORY_FILE, &handle);
     if (status < 0)
         return path_error(status, "open folder", frame->folder, entry->name, entry->name_units);
     bool staged = frame->staged || (!walk->options.base && !frame->folder->parent && name_is(entry, "Files", false));
@@ -351,7 +354,7 @@ static bool base_takes(const struct frame *frame, const struct folder_entry *ent
 static bool utility_vm_has_files(struct walk *walk, const struct frame *frame, const struct folder_entry *entry)
 {
     HANDLE vm = NULL, files = NULL;
-    if (folder_open_entry(&walk->volume, frame->folder->handle, entry, FILE_TRAVERSE, FILE_DIRECTORY_FILE, &vm) >= 0 &&
+    if (folder_open_entry(&walk->volume, frame->folder->handle, &frame->folder->place, entry, FILE_TRAVERSE, FILE_DIRECTORY_FILE, &vm) >= 0 &&
         folder_open_name(&walk->volume, vm, L"Files", FILE_TRAVERSE, FILE_DIRECTORY_FILE, &files) >= 0)
         CloseHandle(files);
     if (vm)
@@ -512,11 +515,13 @@ static struct error *open_entry(struct walk *walk, struct ticket *ticket)
         access |= DELETE | (entry->attributes & FILE_ATTRIBUTE_READONLY ? FILE_WRITE_ATTRIBUTES : 0);
     NTSTATUS status = -1;
     if (security) /* the SACL, where the privilege is there */
-        status = folder_open_entry(&walk->volume, ticket->parent->handle, entry, access | ACCESS_SYSTEM_SECURITY, 0,
+        status = folder_open_entry(&walk->volume, ticket->parent->handle, &ticket->parent->place, entry, access | ACCESS_SYSTEM_SECURITY, 0,
                                    &ticket->handle);
     if (status < 0)
-        status = folder_open_entry(&walk->volume, ticket->parent->handle, entry, access, 0, &ticket->handle);
+        status = folder_open_entry(&walk->volume, ticket->parent->handle, &ticket->parent->place, entry, access, 0, &ticket->handle);
     struct folder_info info;
+    if (status == NT_REPARSE_POINT_ENCOUNTERED && ticket->staged)
+        return not_transport(item->path, "it is a link in the export folder itself");
     if (status >= 0)
         status = folder_info(ticket->handle, &info);
     if (status >= 0 && info.links > 1 && !item->folder)
@@ -643,6 +648,7 @@ struct error *walk_start(const struct walk_options *options, struct walk **ret_w
     HANDLE root = NULL;
     struct error *error = folder_open(options->folder, FILE_LIST_DIRECTORY | FILE_TRAVERSE, &root);
     if (!error) {
+        folder_probe(&walk->volume, root);
         walk->root = folder_new(walk, NULL, NULL, 0, root, false);
         if (!options->base)
             error = read_hive_times(walk);

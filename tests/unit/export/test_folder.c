@@ -50,6 +50,9 @@ static void entries_are_listed_opened_and_deleted(void **state)
     tree_folder(root, L"c");
     char *path = win_text(root);
     assert_null(folder_open(path, FILE_LIST_DIRECTORY | FILE_TRAVERSE, &folder));
+    struct folder_place place;
+    folder_probe(&volume, folder);
+    folder_find_place(&volume, folder, &place);
     assert_true(folder_list(folder, &list) >= 0);
     assert_int_equal(list.count, 3);
     assert_int_equal(list.entries[0].name[0], 'a');
@@ -61,7 +64,7 @@ static void entries_are_listed_opened_and_deleted(void **state)
         assert_false(entry.ambiguous);
         if (i == 1)
             entry.ambiguous = true; /* by id alone */
-        assert_true(folder_open_entry(&volume, folder, &entry, DELETE | FILE_READ_DATA, 0, &handle) >= 0);
+        assert_true(folder_open_entry(&volume, folder, &place, &entry, DELETE | FILE_READ_DATA, 0, &handle) >= 0);
         if (i == 1) {
             char data[8];
             size_t got = 0;
@@ -85,6 +88,7 @@ static void entries_are_listed_opened_and_deleted(void **state)
     folder_list_free(&list);
     CloseHandle(folder);
     assert_true(RemoveDirectoryW(root));
+    free(place.path);
     free(path);
 }
 
