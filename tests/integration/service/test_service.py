@@ -1,0 +1,264 @@
+#!/usr/bin/env python3
+"""hcsd as a Windows service: registered by itself and by sc.exe alone, started, reloaded, stopped, removed; its exit codes,
+its event log records, its configuration check."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from host import BIN, ROOT, Host, wait_until  # noqa: E402
+
+HCSD = os.path.join(BIN, "hcsd.exe")
+BAD_CONFIGS = os.path.join(ROOT, "tests", "unit", "config", "bad")
+REPORT = re.compile(r"fixme:advapi:ReportEventW \([0-9A-Fa-f]+,0x([0-9a-f]+),0x([0-9a-f]+),0x([0-9a-f]+),")
+STRING = re.compile(r':eventlog:ReportEventW L"(.*)"')
+INFORMATION, WARNING, ERROR = 4, 2, 1
+
+
+class Service(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.host = Host("service", debug="+eventlog,fixme+advapi").boot()
+        cls.host.write_config()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.host.end()
+
+    def tearDown(self):
+        self.host.run("sc.exe", "stop", "hcsd")
+        wait_until("the service is not running", lambda: self.state() in ("STOPPED", None))
+        self.host.run("sc.exe", "delete", "hcsd")
+        self.host.write_config()
+
+    # ---- what the service manager and the event log know ----------------------------------------------------------
+
+    def query(self):
+        return self.host.run("sc.exe", "query", "hcsd").text
+
+    def state(self):
+        match = re.search(r"STATE\s*:\s*\d+\s+(\w+)", self.query())
+        return match.group(1) if match else None
+
+    def exit_codes(self):
+        text = self.query()
+        return tuple(int(re.search(rf"{name}_EXIT_CODE\s*:\s*(\d+)", text).group(1)) for name in ("WIN32", "SERVICE"))
+
+    def events(self, since=0):
+        """(type, category, number, strings) of what ReportEvent was given, from the stderr of the prefix's services."""
+        found = []
+        for line in self.host.boot_text()[since:].splitlines():
+            report = REPORT.search(line)
+            if report:
+                kind, category, number = (int(text, 16) for text in report.groups())
+                found.append((kind, category, number, []))
+            string = STRING.search(line)
+            if string and found:
+                found[-1][3].append(string.group(1).replace("\\\\", "\\"))
+        return found
+
+    def wait_for_event(self, number, since):
+        return wait_until(f"event {number}", lambda: next((event for event in self.events(since)
+                                                           if event[2] & 0xFFFF == number), None))
+
+    def start(self):
+        started = self.host.run("sc.exe", "start", "hcsd")
+        self.assertEqual(0, started.status, started.text)
+        wait_until("the service runs", lambda: self.state() == "RUNNING")
+
+    def stop(self):
+        stopped = self.host.run("sc.exe", "stop", "hcsd")
+        self.assertEqual(0, stopped.status, stopped.text)
+        wait_until("the service has stopped", lambda: self.state() == "STOPPED")
+
+    def register(self, *more):
+        registered = self.host.run(HCSD, "--register-service", *more)
+        self.assertEqual(0, registered.status, registered.error_text)
+        return registered
+
+    def registry(self, key):
+        return self.host.run("reg.exe", "query", key).text
+
+    # ---- tests ----------------------------------------------------------------------------------------------------
+
+    def test_a_life(self):
+        since = len(self.host.boot_text())
+        registered = self.register()
+        # Wine has neither; real Windows has both, and says nothing.
+        self.assertIn("recovery actions on reported failures", registered.text)
+        self.assertIn("service SID", registered.text)
+        self.assertEqual("STOPPED", self.state())
+        key = self.registry("HKLM\\SYSTEM\\CurrentControlSet\\Services\\EventLog\\Application\\hcsd")
+        self.assertRegex(key, r"EventMessageFile\s+REG_EXPAND_SZ\s+.*\\hcsd-messages-\d+\.\d+\.\d+\.dll")
+        self.assertRegex(key, r"CategoryMessageFile\s+REG_EXPAND_SZ\s+.*\\hcsd-messages-")
+        self.assertRegex(key, r"CategoryCount\s+REG_DWORD\s+0x5")
+        self.assertRegex(key, r"TypesSupported\s+REG_DWORD\s+0x7")
+        message_file = re.search(r"EventMessageFile\s+REG_EXPAND_SZ\s+(.*\.dll)", key).group(1)
+        self.assertTrue(os.path.exists(os.path.join(BIN, message_file.rsplit("\\", 1)[-1])), message_file)
+        self.assertRegex(self.registry("HKLM\\SYSTEM\\CurrentControlSet\\Services\\hcsd"),
+                         r'ImagePath\s+\S+\s+".*\\hcsd\.exe" --run-service --service-name hcsd')
+
+        self.start()
+        self.assertEqual("SERVING", self.host.ctl("health").json["status"], "RUNNING means: the pipe answers")
+        kind, category, number, strings = self.wait_for_event(1, since)
+        self.assertEqual((INFORMATION, 1, 0x40000001), (kind, category, number))
+        self.assertEqual(["\\\\.\\pipe\\hcsd", "C:\\ProgramData\\hcsd\\state"], strings[1:])
+
+        self.stop()
+        self.assertEqual((0, 0), self.exit_codes())
+        numbers = [event[2] for event in self.events(since)]
+        self.assertEqual([0x40000001, 0x4000000D, 0x40000002], numbers, "started, draining, stopped, and nothing else")
+        self.assertEqual("UNAVAILABLE", self.host.refused("health")["code"])
+        self.assertEqual([], self.host.unix_pid("hcsd.exe"), "no process is left")
+
+        # The log file says the same, line by line.
+        with open(self.host.unix("C:/ProgramData/hcsd/state/log/hcsd.log"), encoding="utf-8") as log:
+            lines = [json.loads(line) for line in log]
+        self.assertEqual([1, 13, 2], [line["event"] for line in lines if "event" in line][-3:])
+
+        removed = self.host.run(HCSD, "--unregister-service")
+        self.assertEqual(0, removed.status, removed.error_text)
+        self.assertIsNone(self.state())
+        self.assertNotIn("EventMessageFile",
+                         self.registry("HKLM\\SYSTEM\\CurrentControlSet\\Services\\EventLog\\Application\\hcsd"))
+        self.assertTrue(os.path.exists(self.host.unix("C:/ProgramData/hcsd/config.json")), "configuration stays")
+        again = self.host.run(HCSD, "--unregister-service")
+        self.assertEqual(1, again.status)
+        self.assertIn("hcsd", again.error_text)
+
+    def test_sc_alone_is_enough(self):
+        image = Host.windows(HCSD)
+        created = self.host.run("sc.exe", "create", "hcsd", "binPath=", f'"{image}" --run-service', "start=", "auto")
+        self.assertEqual(0, created.status, created.text)
+        self.start()
+        self.assertEqual("SERVING", self.host.ctl("health").json["status"])
+        # The texts of its events are registered by the service itself.
+        self.assertIn("hcsd-messages-", self.registry("HKLM\\SYSTEM\\CurrentControlSet\\Services\\EventLog\\Application\\hcsd"))
+        self.stop()
+        self.assertEqual((0, 0), self.exit_codes())
+
+    def test_start_and_stop_again_and_again(self):
+        self.register()
+        for _ in range(5):
+            self.start()
+            self.stop()
+            self.assertEqual((0, 0), self.exit_codes())
+            self.assertEqual([], self.host.unix_pid("hcsd.exe"))
+
+    def test_unregister_stops_a_running_service(self):
+        self.register()
+        self.start()
+        removed = self.host.run(HCSD, "--unregister-service")
+        self.assertEqual(0, removed.status, removed.error_text)
+        self.assertIsNone(self.state())
+        self.assertEqual([], self.host.unix_pid("hcsd.exe"))
+
+    def test_bad_configuration_refuses_to_start(self):
+        since = len(self.host.boot_text())
+        self.register()
+        self.host.write_config(export={"workers": 0}, pipes="x")
+        self.host.run("sc.exe", "start", "hcsd")
+        wait_until("the service has stopped", lambda: self.state() == "STOPPED" and self.exit_codes()[0] != 1077)
+        self.assertEqual(1066, self.exit_codes()[0], "ERROR_SERVICE_SPECIFIC_ERROR")
+        kind, _, number, strings = self.wait_for_event(3, since)
+        self.assertEqual((ERROR, 0xC0000003), (kind, number))
+        for word in ("export.workers", "from 1 to 64", "pipes", "config.json"):
+            self.assertIn(word, strings[0])
+
+    def test_state_folder_that_others_may_write(self):
+        since = len(self.host.boot_text())
+        folder = self.host.unix("C:/open-state")
+        os.makedirs(folder)
+        os.chmod(folder, 0o777)
+        self.host.write_config(state_dir="C:\\open-state")
+        self.register()
+        self.host.run("sc.exe", "start", "hcsd")
+        _, _, _, strings = self.wait_for_event(3, since)
+        self.assertIn("C:\\open-state", strings[0])
+        self.assertIn("icacls", strings[0])
+        wait_until("the service has stopped", lambda: self.state() == "STOPPED")
+
+    def test_two_do_not_share_a_state_folder(self):
+        self.host.start_console()
+        try:
+            self.host.write_config(pipe="\\\\.\\pipe\\hcsd-second")
+            second = self.host.run(HCSD, "--console")
+            self.assertEqual(1, second.status)
+            self.assertIn("another hcsd works with this folder", second.error_text)
+        finally:
+            self.host.stop_console()
+
+    def test_paramchange(self):
+        since = len(self.host.boot_text())
+        control = os.path.join(os.path.dirname(BIN), "tests", "service_control.exe")
+        self.register()
+        self.start()
+        self.host.write_config(hcs={"call_seconds": 100})
+        sent = self.host.run(control, "hcsd", "6")
+        self.assertEqual(0, sent.status, sent.error_text)
+        kind, _, number, strings = self.wait_for_event(6, since)
+        self.assertEqual((INFORMATION, 0x40000006), (kind, number))
+        self.assertIn("hcs.call_seconds: 240 -> 100", strings[0])
+        self.host.write_config(hcs={"call_seconds": 0})
+        self.assertEqual(0, self.host.run(control, "hcsd", "6").status)
+        kind, _, number, strings = self.wait_for_event(7, since)
+        self.assertEqual((ERROR, 0xC0000007), (kind, number))
+        self.assertIn("hcs.call_seconds: 0 is not allowed; expected a whole number from 1 to 3600", strings[0])
+        self.assertEqual("SERVING", self.host.ctl("health").json["status"], "a bad file changes nothing")
+        self.stop()
+
+    def test_check_config(self):
+        good = self.host.unix("C:/good.json")
+        with open(good, "w", encoding="utf-8") as file:
+            json.dump({"export": {"workers": 3}}, file)
+        checked = self.host.run(HCSD, "--check-config", "C:\\good.json")
+        self.assertEqual((0, "C:\\good.json: good\n"), (checked.status, checked.text))
+        for name in sorted(os.listdir(BAD_CONFIGS)):
+            if not name.endswith(".json"):
+                continue
+            with self.subTest(name):
+                path = Host.windows(os.path.join(BAD_CONFIGS, name))
+                checked = self.host.run(HCSD, "--check-config", path)
+                with open(os.path.join(BAD_CONFIGS, name[:-5] + ".txt"), encoding="utf-8") as file:
+                    expected = [f"hcsd: {path}: {line}" for line in file.read().splitlines()]
+                self.assertEqual((1, expected), (checked.status, checked.error_text.splitlines()))
+        absent = self.host.run(HCSD, "--check-config", "C:\\absent.json")
+        self.assertEqual(1, absent.status)
+        self.assertIn("absent.json", absent.error_text)
+
+    def test_command_line(self):
+        version = self.host.run(HCSD, "--version")
+        self.assertEqual(0, version.status)
+        self.assertRegex(version.text, r"^hcsd \d+\.\d+\.\d+\n$")
+        self.assertIn("--register-service", self.host.run(HCSD, "--help").text)
+        wrong = self.host.run(HCSD, "--consolation")
+        self.assertEqual(1, wrong.status)
+        self.assertIn("--consolation", wrong.error_text)
+
+    def test_every_command_of_hcsctl_has_help_with_an_example(self):
+        listed = self.host.run(*self.host.ctl_command("--help")).text
+        commands = re.findall(r"^  ((?:task|layer|job) [a-z-]+|health|diag|version)\b", listed, re.M)
+        self.assertGreaterEqual(len(commands), 15, listed)
+        for command in commands:
+            with self.subTest(command):
+                shown = self.host.run(*self.host.ctl_command(*command.split(), "--help"))
+                self.assertEqual(0, shown.status)
+                self.assertIn(f"hcsctl {command}", shown.text.split("Example:")[1])
+
+    def test_hcsctl_without_hcsd(self):
+        error = self.host.refused("task", "ls")
+        self.assertEqual("UNAVAILABLE", error["code"])
+        self.assertIn("pipe/hcsd", error["object"])
+        line = self.host.run(*self.host.ctl_command("task", "ls"))
+        self.assertEqual(1, line.status)
+        self.assertEqual(1, len(line.error_text.splitlines()), line.error_text)
+        self.assertTrue(line.error_text.startswith("hcsctl: task ls: "), line.error_text)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
