@@ -237,7 +237,8 @@ static void pump(struct export_call *export)
     case LETTER_NONE:
         break;
     }
-    export->sending = letter != LETTER_NONE && letter != LETTER_END;
+    if (letter != LETTER_NONE && letter != LETTER_END)
+        export->sending = true;
     ReleaseSRWLockExclusive(&export->lock);
     if (drop)
         jobs_data_taken(export->jobs, export->id);

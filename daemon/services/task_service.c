@@ -92,6 +92,23 @@ static void handle_state(struct rpc_call *call, const ProtobufCMessage *message,
     task_view_free(&view);
 }
 
+static void handle_exec(struct rpc_call *call, const ProtobufCMessage *message, void *context)
+{
+    const Containerd__Task__V3__ExecProcessRequest *request = (const Containerd__Task__V3__ExecProcessRequest *)message;
+    const struct task_exec exec = {
+        .containerd_namespace = namespace_of(call),
+        .id = request->id,
+        .exec_id = request->exec_id,
+        .stdin_path = request->stdin,
+        .stdout_path = request->stdout,
+        .stderr_path = request->stderr,
+        .terminal = request->terminal,
+        .spec = request->spec ? (const char *)request->spec->value.data : "",
+        .spec_size = request->spec ? request->spec->value.len : 0,
+    };
+    task_exec(service_of(context)->tasks, &exec, reply_empty, call);
+}
+
 static void handle_kill(struct rpc_call *call, const ProtobufCMessage *message, void *context)
 {
     const Containerd__Task__V3__KillRequest *request = (const Containerd__Task__V3__KillRequest *)message;
@@ -261,7 +278,7 @@ static const struct rpc_method methods[] = {
     UNARY_EMPTY("Resume", resume_request, NULL),
     UNARY_EMPTY("Checkpoint", checkpoint_task_request, NULL),
     UNARY_EMPTY("Kill", kill_request, handle_kill),
-    UNARY_EMPTY("Exec", exec_process_request, NULL),
+    UNARY_EMPTY("Exec", exec_process_request, handle_exec),
     UNARY_EMPTY("ResizePty", resize_pty_request, NULL),
     UNARY_EMPTY("CloseIO", close_iorequest, NULL),
     UNARY_EMPTY("Update", update_task_request, NULL),

@@ -149,6 +149,23 @@ struct error *bundle_process_document(struct bundle *bundle, const struct task_c
     return spec_render_process(bundle->spec, bundle->spec->process, NULL, &stdio, ret_document);
 }
 
+struct error *bundle_exec_document(struct bundle *bundle, const struct task_exec *exec, char **ret_document)
+{
+    const struct spec_stdio stdio = {
+        .terminal = exec->terminal,
+        .in = *exec->stdin_path,
+        .out = *exec->stdout_path,
+        .error = *exec->stderr_path,
+    };
+    struct spec_process *process;
+    struct error *error = spec_process_load(exec->spec, exec->spec_size, &process);
+    if (error)
+        return error;
+    error = spec_render_process(bundle->spec, process, bundle->spec->process, &stdio, ret_document);
+    spec_process_free(process);
+    return error;
+}
+
 char *const *bundle_warnings(const struct bundle *bundle, size_t *ret_count)
 {
     *ret_count = bundle->warnings.count;

@@ -47,6 +47,10 @@ struct error *bundle_system_document(struct bundle *bundle, const struct bundle_
 struct error *bundle_process_document(struct bundle *bundle, const struct task_create *create, char **ret_document)
     ERROR_MUST_CHECK;
 
+/* The same for an exec, from its own process object; what that leaves out is the init's. */
+struct error *bundle_exec_document(struct bundle *bundle, const struct task_exec *exec, char **ret_document)
+    ERROR_MUST_CHECK;
+
 /* What was noticed while rendering and did not make it fail; the bundle's. */
 char *const *bundle_warnings(const struct bundle *bundle, size_t *ret_count);
 

@@ -230,8 +230,10 @@ void container_system_gone(struct container *container, uint32_t status);
 void container_system_over_post(void *context); /* a reference: its step is put on the lane */
 /* The last call of the ladder has come back, and the end waits for it. */
 void container_finish_post(struct container *container);
-/* Deletes what cannot be ended: it disappears for clients, its id stays taken, the ladder goes on. From any thread. */
-void container_force(struct container *container, const char *client);
+/* Deletes what cannot be ended: it disappears for clients, its id stays taken, the ladder goes on. From any thread. False: it
+ * has ended, and is only to be removed. */
+bool container_force(struct container *container, const char *client) ERROR_MUST_CHECK;
+void container_remove_step(struct container *container, void *argument);
 /* On the lane: STOPPED -> gone, with the delete event. */
 void container_remove(struct container *container);
 /* On the lane: takes the system and the processes up again after a restart or a lost connection. */
@@ -240,7 +242,7 @@ void container_reattach_step(struct container *container, void *argument);
 /* On the lane: asks for the exit code; TASK_EXIT_UNKNOWN when it cannot be had within a rung's bound. */
 uint32_t process_exit_code(struct process *process);
 /* On the lane: closes the relay and the handle, tells of output that nobody took. */
-void process_close(struct process *process);
+void process_shut(struct process *process);
 /* An exec's exit was noticed. */
 void exec_exited(struct process *process);
 /* On the lane: an exec that has stopped is deleted. False: it was already. */

@@ -189,7 +189,7 @@ static void undo(struct container *container)
             error_free(error);
         }
     }
-    process_close(&container->init);
+    process_shut(&container->init);
     container_unsave(container);
     tasks_forget(container);
 }

@@ -204,9 +204,16 @@ static void step_rest(struct container *container, void *argument)
     if (!again) {
         drain_rest(&container->init, left);
         HASH_ITER(hh, container->execs, exec, next)
-        if (exec->phase == PHASE_RUNNING) {
-            exec->exit_code = process_exit_code(exec);
-            drain_rest(exec, left);
+        {
+            AcquireSRWLockExclusive(&container->lock);
+            bool mine = exec->phase == PHASE_RUNNING;
+            if (mine)
+                exec->phase = PHASE_ENDING;
+            ReleaseSRWLockExclusive(&container->lock);
+            if (mine) {
+                exec->exit_code = process_exit_code(exec);
+                drain_rest(exec, left);
+            }
         }
     }
     AcquireSRWLockExclusive(&container->lock);
@@ -233,7 +240,7 @@ static void tell_lost_output(struct process *process)
     free(bytes);
 }
 
-void process_close(struct process *process)
+void process_shut(struct process *process)
 {
     struct container *container = process->container;
     tell_lost_output(process);
@@ -291,7 +298,7 @@ static void step_finish(struct container *container, void *argument)
     if (wait)
         return;
     execs_finish(container);
-    process_close(init);
+    process_shut(init);
     take_down(container);
 
     AcquireSRWLockExclusive(&container->lock);
@@ -331,7 +338,7 @@ void container_end(struct container *container, enum rung rung, uint32_t code)
         container_post(container, "reap", step_process, NULL);
 }
 
-void container_force(struct container *container, const char *client)
+bool container_force(struct container *container, const char *client)
 {
     struct process *init = &container->init;
     AcquireSRWLockExclusive(&container->lock);
@@ -349,7 +356,7 @@ void container_force(struct container *container, const char *client)
     }
     ReleaseSRWLockExclusive(&container->lock);
     if (!hide)
-        return;
+        return false;
     container_save(container);
     event_emit(EVENT_TASK_FORCE_DELETED, init->texts->id, client ? client : "", reason);
     if (publish)
@@ -357,6 +364,14 @@ void container_force(struct container *container, const char *client)
     process_event(init, "/tasks/delete");
     process_release_waiters(init, NULL);
     free(reason);
+    return true;
+}
+
+void container_remove_step(struct container *container, void *argument)
+{
+    (void)argument;
+    if (!container->removed)
+        container_remove(container);
 }
 
 void container_remove(struct container *container)

@@ -1,9 +1,147 @@
 /* Further processes in a running container. */
+#include <string.h>
+
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/text.h"
+#include "spec/spec.h"
+#include "task/bundle.h"
 #include "task/container.h"
 
+#define EXECS_MAX 4096u
+
+struct exec_request {
+    struct process *process;
+    char *spec;
+    size_t spec_size;
+    task_done done;
+    void *context;
+};
+
 static void step_exec_finish(struct container *container, void *argument);
+
+static struct error *prepare(struct process *process, const struct exec_request *request)
+{
+    struct container *container = process->container;
+    const struct task_texts *texts = process->texts;
+    const struct task_exec exec = {
+        .stdin_path = texts->stdin_path,
+        .stdout_path = texts->stdout_path,
+        .stderr_path = texts->stderr_path,
+        .terminal = process->terminal,
+        .spec = request->spec,
+        .spec_size = request->spec_size,
+    };
+    struct bundle *bundle = NULL;
+    struct relay *relay = NULL;
+    struct error *error = bundle_load(texts->bundle, &bundle);
+    if (!error)
+        error = bundle_exec_document(bundle, &exec, &process->document);
+    bundle_free(bundle);
+    container_step_phase(container, "stdio");
+    if (!error)
+        error = relay_dial(container->tasks->endings, texts->stdin_path, texts->stdout_path, texts->stderr_path, &relay);
+    AcquireSRWLockExclusive(&container->lock);
+    process->relay = relay;
+    if (!error)
+        error = phase_check(container->init.phase, REQUEST_EXEC, texts->id);
+    if (!error)
+        process->phase = PHASE_CREATED;
+    ReleaseSRWLockExclusive(&container->lock);
+    return error;
+}
+
+static void step_exec(struct container *container, void *argument)
+{
+    struct exec_request *request = argument;
+    struct process *process = request->process;
+    struct task_view view;
+    struct error *error = prepare(process, request);
+    if (error) {
+        exec_remove(process);
+        request->done(request->context, error, NULL);
+    } else {
+        process_event(process, "/tasks/exec-added");
+        AcquireSRWLockShared(&container->lock);
+        process_view(process, &view);
+        ReleaseSRWLockShared(&container->lock);
+        request->done(request->context, NULL, &view);
+        task_view_free(&view);
+    }
+    process_unref(process);
+    free(request->spec);
+    free(request);
+}
+
+/* The lock held: makes the exec and puts it into the container's table. */
+static struct error *reserve(struct container *container, const struct task_exec *exec, struct process **ret_process)
+{
+    const char *bundle = container->init.texts->bundle;
+    struct process *same;
+    struct error *error = phase_check(container->init.phase, REQUEST_EXEC, exec->id);
+    if (error)
+        return error;
+    HASH_FIND_STR(container->execs, exec->exec_id, same);
+    if (same)
+        return error_make(ERROR_KIND_ALREADY_EXISTS, "exec", exec->exec_id, "container %s has an exec of this id", exec->id);
+    if (HASH_COUNT(container->execs) >= EXECS_MAX)
+        return error_make(ERROR_KIND_RESOURCE_EXHAUSTED, "exec", exec->id, "it has %u execs; delete some that have ended",
+                          EXECS_MAX);
+    struct process *process = mem_new(struct process);
+    atomic_init(&process->references, 1);
+    process->container = container;
+    process->texts = texts_new(exec->containerd_namespace, exec->id, exec->exec_id, bundle, exec->stdin_path,
+                               exec->stdout_path, exec->stderr_path);
+    process->terminal = exec->terminal;
+    process->exit_status = TASK_EXIT_NONE;
+    HASH_ADD_KEYPTR(hh, container->execs, process->texts->exec_id, strlen(process->texts->exec_id), process);
+    *ret_process = process_ref(process);
+    return NULL;
+}
+
+static struct error *check(const struct task_exec *exec)
+{
+    if (!exec->exec_id || !*exec->exec_id)
+        return error_make(ERROR_KIND_ALREADY_EXISTS, "exec", exec->id, "the empty exec id is the init's");
+    if (!text_is_identifier(exec->exec_id))
+        return error_make(ERROR_KIND_INVALID_ARGUMENT, "exec", exec->exec_id,
+                          "an id has 1 to 76 characters: letters and digits, joined by single '.', '_' or '-'");
+    if (exec->terminal && *exec->stderr_path)
+        return error_make(ERROR_KIND_FAILED_PRECONDITION, "exec", exec->exec_id,
+                          "a terminal has one output; stderr must be left out");
+    if (exec->spec_size > SPEC_SIZE_LIMIT)
+        return error_make(ERROR_KIND_RESOURCE_EXHAUSTED, "exec", exec->exec_id, "the process object has %zu bytes; %u are possible",
+                          exec->spec_size, SPEC_SIZE_LIMIT);
+    return NULL;
+}
+
+void task_exec(struct tasks *tasks, const struct task_exec *exec, task_done done, void *context)
+{
+    struct process *init = NULL, *process = NULL;
+    struct error *error = check(exec);
+    if (!error)
+        error = tasks_find(tasks, exec->containerd_namespace, exec->id, NULL, true, &init);
+    if (!error) {
+        AcquireSRWLockExclusive(&init->container->lock);
+        error = reserve(init->container, exec, &process);
+        ReleaseSRWLockExclusive(&init->container->lock);
+    }
+    if (!error) {
+        struct exec_request *request = mem_new(struct exec_request);
+        *request = (struct exec_request){process, str_copy_n(exec->spec ? exec->spec : "", exec->spec ? exec->spec_size : 0), exec->spec_size, done, context};
+        error = container_submit(init->container, "exec", step_exec, request);
+        if (error) {
+            exec_remove(process);
+            process_unref(process);
+            free(request->spec);
+            free(request);
+        }
+    }
+    if (error)
+        done(context, error, NULL);
+    if (init)
+        process_unref(init);
+}
 
 void exec_stop(struct process *process, uint32_t code)
 {
@@ -58,7 +196,7 @@ static void finish(struct process *exec)
     ReleaseSRWLockShared(&container->lock);
     if (over)
         return;
-    process_close(exec);
+    process_shut(exec);
     AcquireSRWLockExclusive(&container->lock);
     bool ran = exec->ran;
     exec_stop(exec, ran ? exec->exit_code : 1);
@@ -104,7 +242,7 @@ bool exec_remove(struct process *process)
     ReleaseSRWLockExclusive(&container->lock);
     if (present != process)
         return false;
-    process_close(process);
+    process_shut(process);
     atomic_fetch_sub(&process->references, 1); /* the table's; the caller has one too */
     return true;
 }

@@ -40,13 +40,14 @@ static void run_signal(void *context)
     bool gone = false, finish = false;
     struct error *error = NULL;
 
-    if (!container->system)
-        ;
+    if (!container->system || (!run->pid && run->plan.action == SIGNAL_CONSOLE && !container->init.handle))
+        error = error_make(ERROR_KIND_UNAVAILABLE, "kill", container->init.texts->id,
+                           "it has not been taken up again yet; try again");
     else if (run->pid)
         error = signal_exec(run, &wait);
     else if (run->plan.action == SIGNAL_SHUTDOWN)
         error = hcs_system_shutdown(container->system, &wait, &gone);
-    else if (container->init.handle) {
+    else {
         char *options = str_format("{\"Signal\":\"%s\"}", run->plan.console);
         error = hcs_process_signal(container->init.handle, options, &wait, NULL);
         free(options);
@@ -130,9 +131,8 @@ static struct error *kill_init(struct container *container, uint32_t sig, bool a
     struct error *error = phase_check(init->phase, REQUEST_KILL, init->texts->id);
     if (error)
         return error;
-    container->asked = true;
     if (init->phase == PHASE_CREATED) { /* any signal ends what has not begun */
-        container->killed = true;
+        container->asked = container->killed = true;
         pending_add(container, PENDING_END, done, context, NULL, NULL);
         *ret_next = NEXT_END;
         return NULL;
@@ -140,6 +140,7 @@ static struct error *kill_init(struct container *container, uint32_t sig, bool a
     error = check_signal(init, true, sig, container->tasks->os_build, &plan);
     if (error)
         return error;
+    container->asked = true;
     if (plan.action == SIGNAL_TERMINATE) {
         container->killed = true;
         SetEvent(container->cancel);

@@ -84,7 +84,8 @@ static void at_bound(void *context)
             answer(pending, still_ending(pending, ERROR_KIND_FAILED_PRECONDITION, "delete"));
             break;
         case PENDING_FORCE:
-            container_force(container, pending->client);
+            if (!container_force(container, pending->client))
+                container_post(container, "delete", container_remove_step, NULL);
             answer(pending, NULL);
             break;
         }

@@ -118,7 +118,8 @@ static struct error *reopen_init(struct container *container, struct hcs_system 
     if (error)
         return error;
     AcquireSRWLockExclusive(&container->lock);
-    struct hcs_process *old = init->handle;
+    /* A call that has just begun on the old one keeps it: it fails with the connection that is lost. */
+    struct hcs_process *old = container->ladder_calls ? NULL : init->handle;
     init->handle = handle;
     ReleaseSRWLockExclusive(&container->lock);
     error_free(hcs_process_close(old));
@@ -160,7 +161,7 @@ void container_reattach_step(struct container *container, void *argument)
         return;
     }
     AcquireSRWLockExclusive(&container->lock);
-    old = container->system;
+    old = container->ladder_calls ? NULL : container->system;
     container->system = system;
     ReleaseSRWLockExclusive(&container->lock);
     error_free(hcs_system_close(old));

@@ -145,10 +145,22 @@ static void step_start(struct container *container, void *argument)
     struct error *error = NULL;
     struct task_view view;
 
-    AcquireSRWLockShared(&container->lock);
-    if (process->phase != PHASE_STARTING || container->killed || container->system_exited)
+    AcquireSRWLockExclusive(&container->lock);
+    bool early = !container->system && process->phase == PHASE_STARTING;
+    if (early)
+        process->phase = PHASE_CREATED;
+    else if (process->phase != PHASE_STARTING || container->killed || container->system_exited)
         error = killed_meanwhile(container);
-    ReleaseSRWLockShared(&container->lock);
+    ReleaseSRWLockExclusive(&container->lock);
+    if (early) {
+        request->done(request->context,
+                      error_make(ERROR_KIND_UNAVAILABLE, "start", container->init.texts->id,
+                                 "it has not been taken up again yet; try again"),
+                      NULL);
+        process_unref(process);
+        free(request);
+        return;
+    }
     if (!error && init) {
         container_step_phase(container, "HcsStartComputeSystem");
         error = hcs_system_start(container->system, &wait);

@@ -10,7 +10,6 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "base/path.h"
 #include "base/text.h"
 #include "base/win.h"
 #include "journal/journal.h"
@@ -43,9 +42,7 @@ struct error *tasks_open(const struct tasks_options *options, struct tasks **ret
     InitializeSRWLock(&tasks->wait_lock);
     tasks->requests = operations_open("container requests", THREADS, QUEUE);
     tasks->endings = operations_open("container ends", THREADS, QUEUE);
-    char *folder = path_join(options->state_dir, "tasks");
-    error = journal_open(folder, "task", RECORD_VERSION, &tasks->journal);
-    free(folder);
+    error = journal_open(options->state_dir, "task", RECORD_VERSION, &tasks->journal);
     if (!error)
         error = storage_new(options->library, options->guard, NULL, &tasks->storage);
     if (!error)
@@ -110,8 +107,8 @@ static void close_handles(struct container *container)
 {
     struct process *exec, *next;
     HASH_ITER(hh, container->execs, exec, next)
-    process_close(exec);
-    process_close(&container->init);
+    process_shut(exec);
+    process_shut(&container->init);
     AcquireSRWLockExclusive(&container->lock);
     struct hcs_system *system = container->system;
     container->system = NULL;
@@ -235,7 +232,7 @@ void task_list(struct tasks *tasks, const char *containerd_namespace, struct tas
         if (containerd_namespace && strcmp(container->init.texts->containerd_namespace, containerd_namespace))
             continue;
         AcquireSRWLockShared(&container->lock);
-        if (!container->hidden && container->init.phase != PHASE_CREATING)
+        if ((!container->hidden || !containerd_namespace) && container->init.phase != PHASE_CREATING)
             process_view(&container->init, &views[count++]);
         ReleaseSRWLockShared(&container->lock);
     }

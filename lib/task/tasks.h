@@ -60,7 +60,7 @@ struct tasks_options {
     unsigned kill_answer_seconds;    /* kill.answer_seconds */
     unsigned drain_seconds;          /* stdio.drain_seconds */
     unsigned stall_seconds;          /* watchdog.stall_seconds: what each rung of the kill ladder gets */
-    const char *state_dir;           /* absolute; where task documents are journalled */
+    const char *state_dir;           /* absolute; where task documents are journalled; made when it is not there */
     bool terminate_survivors;
     /* Layers are mounted and released by whoever runs storage calls (workers); both may take long and are called on
      * operation threads. mount gives the volume path `\\?\Volume{guid}` (no trailing backslash). */
@@ -88,6 +88,16 @@ void tasks_close(struct tasks *tasks, unsigned milliseconds);
 typedef void (*task_done)(void *context, struct error *error, const struct task_view *view);
 
 void task_create(struct tasks *tasks, const struct task_create *create, task_done done, void *context);
+/* A further process in a running container; task_start runs it. `spec` is the OCI process object as JSON. ALREADY_EXISTS for an
+ * exec id that is taken or empty, FAILED_PRECONDITION when the container does not run or a terminal has a stderr. */
+struct task_exec {
+    const char *containerd_namespace, *id, *exec_id;
+    const char *stdin_path, *stdout_path, *stderr_path; /* "": none */
+    bool terminal;
+    const char *spec;
+    size_t spec_size;
+};
+void task_exec(struct tasks *tasks, const struct task_exec *exec, task_done done, void *context);
 void task_start(struct tasks *tasks, const char *containerd_namespace, const char *id, const char *exec_id, task_done done,
                 void *context);
 void task_kill(struct tasks *tasks, const char *containerd_namespace, const char *id, const char *exec_id, uint32_t sig,
@@ -105,7 +115,8 @@ bool task_wait_cancel(struct tasks *tasks, uint64_t ticket);
 
 struct error *task_state(struct tasks *tasks, const char *containerd_namespace, const char *id, const char *exec_id,
                          struct task_view *ret_view) ERROR_MUST_CHECK;
-/* The containers of a namespace (NULL: of all), sorted by id. */
+/* The containers of a namespace, sorted by id. NULL: of all, and those too that were deleted by force and have not ended: all
+ * that hold layers. */
 void task_list(struct tasks *tasks, const char *containerd_namespace, struct task_view **ret_views, size_t *ret_count);
 
 /* The pids in a container, from HCS; without a running process just `fallback`, so that it is never empty. */

@@ -424,6 +424,54 @@ struct request *begin_start(const char *id)
     return request;
 }
 
+struct request *begin_exec(const char *id, const char *exec_id, const char *command, const char *out)
+{
+    struct request *request = mem_new(struct request);
+    char *spec = str_format("{\"cwd\":\"C:\\\\\",\"commandLine\":\"%s\"}", command);
+    const struct task_exec exec = {
+        .containerd_namespace = "default",
+        .id = id,
+        .exec_id = exec_id,
+        .stdin_path = "",
+        .stdout_path = out,
+        .stderr_path = "",
+        .spec = spec,
+        .spec_size = strlen(spec),
+    };
+    task_exec(host.tasks, &exec, on_done, request);
+    free(spec);
+    return request;
+}
+
+struct request *begin_start_exec(const char *id, const char *exec_id)
+{
+    struct request *request = mem_new(struct request);
+    task_start(host.tasks, "default", id, exec_id, on_done, request);
+    return request;
+}
+
+struct request *begin_wait_exec(const char *id, const char *exec_id)
+{
+    struct request *request = mem_new(struct request);
+    uint64_t ticket;
+    task_wait(host.tasks, "default", id, exec_id, on_done, request, &ticket);
+    return request;
+}
+
+struct request *begin_kill_exec(const char *id, const char *exec_id, uint32_t signal)
+{
+    struct request *request = mem_new(struct request);
+    task_kill(host.tasks, "default", id, exec_id, signal, false, on_done, request);
+    return request;
+}
+
+struct request *begin_delete_exec(const char *id, const char *exec_id)
+{
+    struct request *request = mem_new(struct request);
+    task_delete(host.tasks, "default", id, exec_id, false, "test", on_done, request);
+    return request;
+}
+
 struct request *begin_kill(const char *id, uint32_t signal)
 {
     struct request *request = mem_new(struct request);

@@ -57,6 +57,11 @@ struct request; /* one that is under way */
 struct request *begin_create(const char *id, const char *bundle);
 struct request *begin_create_stdio(const char *id, const char *bundle, const char *in, const char *out, const char *error);
 struct request *begin_start(const char *id);
+struct request *begin_exec(const char *id, const char *exec_id, const char *command, const char *out);
+struct request *begin_start_exec(const char *id, const char *exec_id);
+struct request *begin_wait_exec(const char *id, const char *exec_id);
+struct request *begin_kill_exec(const char *id, const char *exec_id, uint32_t signal);
+struct request *begin_delete_exec(const char *id, const char *exec_id);
 struct request *begin_kill(const char *id, uint32_t signal);
 struct request *begin_delete(const char *id, bool force);
 struct request *begin_wait(const char *id);

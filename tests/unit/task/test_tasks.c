@@ -225,6 +225,67 @@ static void test_pids(void **state)
     expect_ok(begin_delete("web", true), "delete by force");
 }
 
+/* ---- execs ---- */
+
+static void test_exec(void **state)
+{
+    (void)state;
+    create("web", "emu:sleep 3600");
+    expect_error(begin_exec("web", "one", "emu:exit 5", ""), ERROR_KIND_FAILED_PRECONDITION, "start it first");
+    expect_ok(begin_start("web"), "start");
+    expect_error(begin_exec("web", "", "emu:exit 5", ""), ERROR_KIND_ALREADY_EXISTS, NULL);
+    expect_error(begin_exec("web", "a b", "emu:exit 5", ""), ERROR_KIND_INVALID_ARGUMENT, "a b");
+    expect_error(begin_start_exec("web", "one"), ERROR_KIND_NOT_FOUND, "one");
+    expect_ok(begin_exec("web", "one", "emu:exit 5", ""), "exec");
+    expect_error(begin_exec("web", "one", "emu:exit 5", ""), ERROR_KIND_ALREADY_EXISTS, "one");
+    struct request *wait = begin_wait_exec("web", "one");
+    expect_ok(begin_start_exec("web", "one"), "start the exec");
+    struct answer exited = finish(wait);
+    assert_null(exited.error);
+    assert_int_equal(exited.exit_status, 5);
+    answer_free(&exited);
+    expect_error(begin_kill_exec("web", "one", 9), ERROR_KIND_NOT_FOUND, "one");
+    expect_ok(begin_delete_exec("web", "one"), "delete the exec");
+    expect_error(begin_delete_exec("web", "one"), ERROR_KIND_NOT_FOUND, "one");
+
+    expect_ok(begin_exec("web", "two", "emu:sleep 3600", ""), "exec");
+    expect_ok(begin_start_exec("web", "two"), "start the exec");
+    expect_error(begin_delete_exec("web", "two"), ERROR_KIND_FAILED_PRECONDITION, "two");
+    expect_ok(begin_kill_exec("web", "two", 9), "kill the exec");
+    exited = finish(begin_wait_exec("web", "two"));
+    assert_int_equal(exited.status, TASK_STOPPED);
+    answer_free(&exited);
+    assert_int_equal(state_of("web"), TASK_RUNNING);
+
+    expect_ok(begin_exec("web", "three", "no-such-program-at-all.exe", ""), "exec");
+    expect_error(begin_start_exec("web", "three"), ERROR_KIND_NOT_FOUND, NULL);
+    exited = finish(begin_wait_exec("web", "three"));
+    assert_int_equal(exited.exit_status, 1);
+    answer_free(&exited);
+
+    /* What still runs ends with the container, and its exit is told before the container's. */
+    expect_ok(begin_exec("web", "four", "emu:sleep 3600", ""), "exec");
+    expect_ok(begin_start_exec("web", "four"), "start the exec");
+    expect_ok(begin_exec("web", "five", "emu:exit 0", ""), "exec that is never started");
+    struct request *five = begin_wait_exec("web", "five");
+    expect_ok(begin_kill("web", 9), "kill");
+    expect_exit("web");
+    exited = finish(five);
+    assert_int_equal(exited.exit_status, 1);
+    answer_free(&exited);
+    delete ("web");
+    char *text = events();
+    const char *exec_exit = strstr(text, "/tasks/exit web/four"), *exit = strstr(text, "/tasks/exit web ");
+    assert_true(exec_exit && exit && exec_exit < exit);
+    assert_null(strstr(text, "/tasks/exit web/five"));
+    assert_null(strstr(text, "/tasks/exit web/three"));
+    free(text);
+    assert_int_equal(event_lines("/tasks/exec-added web/one"), 1);
+    assert_int_equal(event_lines("/tasks/exec-started web/one"), 1);
+    assert_int_equal(event_lines("/tasks/exit web/one"), 1);
+    assert_int_equal(event_lines("/tasks/delete web/one"), 1);
+}
+
 /* ---- bad input ---- */
 
 static void refuse(const char *what, const char *id, char *bundle, enum error_kind kind, const char *part)
@@ -589,6 +650,7 @@ int main(int argc, char **argv)
         TEST(test_wrong_states),
         TEST(test_wait_can_be_taken_back),
         TEST(test_pids),
+        TEST(test_exec),
         TEST(test_bad_bundles),
         TEST(test_id_in_use),
         TEST(test_scratch_in_use),
