@@ -5,6 +5,8 @@
  * Bundle BUNDLE_PREFIX0 … BUNDLE_PREFIXn-1 exist. Two rounds, a warm-up and the one that counts; after each all clients are
  * idle and one JSON line is printed: {"round","calls","errors","first_error","handles"}, and a line is read from stdin
  * before the next. Exit status 0 unless the program itself failed. */
+#include "containerd/task/v3/shim.pb-c.h" /* first: it has members that <stdio.h> makes macros of */
+
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +18,6 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "cli/client.h"
-#include "containerd/task/v3/shim.pb-c.h"
 
 #define CALL_MS 60000u
 #define STATES_PER_CONTAINER 20
@@ -135,6 +136,8 @@ static bool run_round(const char *name, struct load_client *clients, size_t coun
     free(round.first_error);
     return fgets(line, sizeof line, stdin) != NULL;
 }
+
+int wmain(int argc, wchar_t **argv);
 
 int wmain(int argc, wchar_t **argv)
 {

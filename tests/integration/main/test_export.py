@@ -64,8 +64,10 @@ class Export(unittest.TestCase):
                 result = self.export(f"C:\\out\\{compression}.tar", "--compression", compression).json
                 with open(path, "rb") as file:
                     data = file.read()
-                self.assertEqual((sha256(data), len(data), media_type, "done", []),
-                                 (result["digest"], result["size"], result["media_type"], result["cleanup"], result["deviations"]))
+                self.assertEqual((sha256(data), len(data), media_type, "done"),
+                                 (result["digest"], result["size"], result["media_type"], result["cleanup"]))
+                # Wine has no BackupRead, and the result says so; there is nothing else to say.
+                self.assertEqual(["no_backup_read"], [row["kind"] for row in result["deviations"]])
                 if compression == "gzip":
                     unpacked = gzip.decompress(data)
                 elif compression == "zstd":
