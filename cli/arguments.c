@@ -173,8 +173,8 @@ static bool takes_next(const char *text, const struct command *const *commands, 
 }
 
 /* The noun and the verb: the first words that are neither options nor values of options. */
-static size_t find_words(const struct command *const *commands, size_t command_count, int count, const char *const *texts,
-                         const char *words[2], int places[2])
+static size_t find_words(const struct command *const *commands, size_t command_count, int count,
+                         const char *const *texts, const char *words[2], int places[2])
 {
     size_t found = 0;
     for (int i = 0; i < count && found < 2 && strcmp(texts[i], "--") != 0; i++) {
@@ -208,8 +208,8 @@ struct error *arguments_read(struct arguments *arguments, const struct command *
         if (!only_operands && strcmp(texts[i], "--") == 0) {
             only_operands = true;
         } else if (!only_operands && texts[i][0] == '-' && texts[i][1] != 0) {
-            struct error *error = read_option(arguments, arguments->command, texts[i],
-                                              i + 1 < count ? texts[i + 1] : NULL, &next);
+            struct error *error =
+                read_option(arguments, arguments->command, texts[i], i + 1 < count ? texts[i + 1] : NULL, &next);
             /* Without a command only what no command knows is wrong; it may be why the command was not found. */
             if (error != NULL && no_command != NULL && find_anywhere(texts[i], commands, command_count) != NULL) {
                 next = takes_next(texts[i], commands, command_count);
@@ -291,8 +291,9 @@ static void add_row(struct buffer *text, const char *left, const char *right)
 
 static void add_option(struct buffer *text, const struct option *option)
 {
-    char *left = str_format("%s%s%s%s%s", option->letter == NULL ? "" : option->letter, option->letter == NULL ? "" : ", ",
-                            option->name, option->value == NULL ? "" : " ", option->value == NULL ? "" : option->value);
+    char *left =
+        str_format("%s%s%s%s%s", option->letter == NULL ? "" : option->letter, option->letter == NULL ? "" : ", ",
+                   option->name, option->value == NULL ? "" : " ", option->value == NULL ? "" : option->value);
     add_row(text, left, option->help);
     free(left);
 }

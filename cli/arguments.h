@@ -30,15 +30,15 @@ struct option {
 };
 
 #define COMMAND_OPTIONS_MAX 8
-#define OPERANDS_MAX 4
+#define OPERANDS_MAX        4
 
 struct command {
-    const char *noun, *verb; /* verb NULL: the noun is the command */
-    const char *operands;    /* "ID", or "" */
-    unsigned operand_count;  /* exactly so many */
-    const char *summary;     /* one line */
-    const char *details;     /* more of it, or "" */
-    const char *example;     /* a whole command line, or several with \n */
+    const char *noun, *verb;                    /* verb NULL: the noun is the command */
+    const char *operands;                       /* "ID", or "" */
+    unsigned operand_count;                     /* exactly so many */
+    const char *summary;                        /* one line */
+    const char *details;                        /* more of it, or "" */
+    const char *example;                        /* a whole command line, or several with \n */
     struct option options[COMMAND_OPTIONS_MAX]; /* up to one without a name */
     struct error *(*run)(struct cli *cli);
 };

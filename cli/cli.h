@@ -24,8 +24,9 @@ struct cli {
 struct error *cli_dial(const struct cli *cli, struct client **ret_client) ERROR_MUST_CHECK;
 
 /* A unary call with cli's client. `request` and *ret_response are protobuf-c messages; free the latter with cli_free. */
-struct error *cli_call(struct cli *cli, const char *method, const void *request, const ProtobufCMessageDescriptor *response,
-                       unsigned timeout_ms, void *ret_response) ERROR_MUST_CHECK;
+struct error *cli_call(struct cli *cli, const char *method, const void *request,
+                       const ProtobufCMessageDescriptor *response, unsigned timeout_ms,
+                       void *ret_response) ERROR_MUST_CHECK;
 void cli_free(void *message); /* NULL is fine */
 
 /* The tables of the nouns, each ended by an entry without a noun. */

@@ -11,21 +11,21 @@ static json_t *report_json(const Hcsd__V1__DiagnosticsReport *report)
     json_t *operations = json_array(), *calls = json_array(), *workers = json_array(), *quarantined = json_array();
     for (size_t i = 0; i < report->n_operations; i++) {
         const Hcsd__V1__Operation *operation = report->operations[i];
-        json_array_append_new(operations,
-                              json_pack("{s:s, s:s, s:s, s:f, s:f, s:s, s:I, s:s}", "kind", operation->kind, "object",
-                                        operation->object, "phase", operation->phase, "age_seconds", operation->age_seconds,
-                                        "last_progress_seconds", operation->last_progress_seconds, "step", operation->step,
-                                        "worker_pid", (json_int_t)operation->worker_pid, "path", operation->path));
+        json_array_append_new(
+            operations, json_pack("{s:s, s:s, s:s, s:f, s:f, s:s, s:I, s:s}", "kind", operation->kind, "object",
+                                  operation->object, "phase", operation->phase, "age_seconds", operation->age_seconds,
+                                  "last_progress_seconds", operation->last_progress_seconds, "step", operation->step,
+                                  "worker_pid", (json_int_t)operation->worker_pid, "path", operation->path));
     }
     for (size_t i = 0; i < report->n_stuck_calls; i++) {
         const Hcsd__V1__StuckCall *call = report->stuck_calls[i];
-        json_array_append_new(calls, json_pack("{s:s, s:s, s:f}", "call", call->call, "object", call->object, "age_seconds",
-                                               call->age_seconds));
+        json_array_append_new(calls, json_pack("{s:s, s:s, s:f}", "call", call->call, "object", call->object,
+                                               "age_seconds", call->age_seconds));
     }
     for (size_t i = 0; i < report->n_workers; i++) {
         const Hcsd__V1__Worker *worker = report->workers[i];
-        json_array_append_new(workers, json_pack("{s:I, s:s, s:s}", "pid", (json_int_t)worker->pid, "state", worker->state,
-                                                 "job", worker->job));
+        json_array_append_new(workers, json_pack("{s:I, s:s, s:s}", "pid", (json_int_t)worker->pid, "state",
+                                                 worker->state, "job", worker->job));
     }
     for (size_t i = 0; i < report->n_quarantined; i++)
         json_array_append_new(quarantined, json_string(report->quarantined[i]));
@@ -36,7 +36,8 @@ static json_t *report_json(const Hcsd__V1__DiagnosticsReport *report)
 
 static void add_operations(const Hcsd__V1__DiagnosticsReport *report, struct buffer *text)
 {
-    static const char *const head[] = {"OPERATION", "OBJECT", "PHASE", "AGE", "LAST PROGRESS", "STEP", "WORKER", "IN HAND"};
+    static const char *const head[] = {"OPERATION",     "OBJECT", "PHASE",  "AGE",
+                                       "LAST PROGRESS", "STEP",   "WORKER", "IN HAND"};
     struct table table = {.columns = sizeof head / sizeof head[0]};
     for (size_t i = 0; i < table.columns; i++)
         table_add(&table, head[i]);
@@ -59,14 +60,15 @@ static void add_operations(const Hcsd__V1__DiagnosticsReport *report, struct buf
 static struct error *report_text(const Hcsd__V1__DiagnosticsReport *report)
 {
     struct buffer text = {0};
-    buffer_add_format(&text, "%llu containers, %llu connections, %llu jobs waiting\n", (unsigned long long)report->tasks,
-                      (unsigned long long)report->connections, (unsigned long long)report->queued_jobs);
+    buffer_add_format(&text, "%llu containers, %llu connections, %llu jobs waiting\n",
+                      (unsigned long long)report->tasks, (unsigned long long)report->connections,
+                      (unsigned long long)report->queued_jobs);
     if (report->n_operations != 0)
         add_operations(report, &text);
     for (size_t i = 0; i < report->n_stuck_calls; i++) {
         char *age = format_seconds(report->stuck_calls[i]->age_seconds);
-        buffer_add_format(&text, "stuck: %s for %s, for %s\n", report->stuck_calls[i]->call, report->stuck_calls[i]->object,
-                          age);
+        buffer_add_format(&text, "stuck: %s for %s, for %s\n", report->stuck_calls[i]->call,
+                          report->stuck_calls[i]->object, age);
         free(age);
     }
     for (size_t i = 0; i < report->n_workers; i++)

@@ -17,8 +17,8 @@ struct error *cli_dial(const struct cli *cli, struct client **ret_client)
     return client_dial(&options, ret_client);
 }
 
-struct error *cli_call(struct cli *cli, const char *method, const void *request, const ProtobufCMessageDescriptor *response,
-                       unsigned timeout_ms, void *ret_response)
+struct error *cli_call(struct cli *cli, const char *method, const void *request,
+                       const ProtobufCMessageDescriptor *response, unsigned timeout_ms, void *ret_response)
 {
     ProtobufCMessage *message = NULL;
     struct error *error = cli->client == NULL ? cli_dial(cli, &cli->client) : NULL;
@@ -91,7 +91,8 @@ int wmain(int argc, wchar_t **argv)
     if (error != NULL) {
         const struct command *command = cli.arguments.command;
         struct buffer line = {0};
-        format_error(error, command == NULL ? NULL : command->noun, command == NULL ? NULL : command->verb, cli.json, &line);
+        format_error(error, command == NULL ? NULL : command->noun, command == NULL ? NULL : command->verb, cli.json,
+                     &line);
         output_note("%s", (const char *)line.data);
         buffer_free(&line);
         error_free(error);

@@ -7,8 +7,8 @@ static json_t *deviations_json(Hcsd__V1__Deviation *const *deviations, size_t co
 {
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++)
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "kind", deviations[i]->kind, "path", deviations[i]->path,
-                                              "detail", deviations[i]->detail));
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "kind", deviations[i]->kind, "path",
+                                              deviations[i]->path, "detail", deviations[i]->detail));
     return list;
 }
 
@@ -19,10 +19,10 @@ json_t *export_json(const Hcsd__V1__ExportResult *result, const Hcsd__V1__Export
                                 "archive", result->seconds == NULL ? 0 : result->seconds->archive, "cleanup",
                                 known ? json_real(cleanup->seconds) : json_null());
     json_t *json =
-        json_pack("{s:s, s:s, s:s, s:I, s:s, s:I, s:s, s:o, s:o}", "job", result->job, "digest", result->digest, "diff_id",
-                  result->diff_id, "size", (json_int_t)result->size, "media_type", result->media_type, "entries",
-                  (json_int_t)result->entries, "cleanup", cleanup == NULL ? "pending" : cleanup->outcome, "seconds", seconds,
-                  "deviations", deviations_json(result->deviations, result->n_deviations));
+        json_pack("{s:s, s:s, s:s, s:I, s:s, s:I, s:s, s:o, s:o}", "job", result->job, "digest", result->digest,
+                  "diff_id", result->diff_id, "size", (json_int_t)result->size, "media_type", result->media_type,
+                  "entries", (json_int_t)result->entries, "cleanup", cleanup == NULL ? "pending" : cleanup->outcome,
+                  "seconds", seconds, "deviations", deviations_json(result->deviations, result->n_deviations));
     /* Only when the list above is not all of them. */
     if (result->deviation_count > result->n_deviations)
         json_object_set_new(json, "deviation_count", json_integer((json_int_t)result->deviation_count));
@@ -55,8 +55,8 @@ json_t *job_json(const Hcsd__V1__Job *job, bool history)
         json_object_set_new(json, "result", export_json(job->result, NULL));
     json_t *events = json_array();
     for (size_t i = 0; i < job->n_history; i++)
-        json_array_append_new(events, json_pack("{s:o, s:s}", "at", format_time(job->history[i]->at), "text",
-                                                job->history[i]->text));
+        json_array_append_new(
+            events, json_pack("{s:o, s:s}", "at", format_time(job->history[i]->at), "text", job->history[i]->text));
     json_object_set_new(json, "history", events);
     return json;
 }

@@ -11,7 +11,7 @@
 #include "cli/output.h"
 #include "daemon/log/console.h"
 
-#define CLEANUP_WAIT_MS 1000 /* without --wait-cleanup */
+#define CLEANUP_WAIT_MS   1000 /* without --wait-cleanup */
 #define PROGRESS_PAUSE_MS 250
 
 /* ---- the progress line, on a terminal only ---- */
@@ -80,7 +80,8 @@ static void CALLBACK give_up(PTP_CALLBACK_INSTANCE instance, void *context, PTP_
     client_cancel(context);
 }
 
-struct export {
+struct export
+{
     struct cli *cli;
     bool to_stdout, wait_cleanup;
     struct client_stream *stream;
@@ -183,7 +184,8 @@ static const char *const compression_words[] = {"none", "gzip", "zstd", NULL};
 static struct error *export_request(struct export *export, Hcsd__V1__ExportRequest *request)
 {
     const struct arguments *arguments = &export->cli->arguments;
-    const char *output = arguments_text(arguments, "--output", ""), *word = arguments_text(arguments, "--compression", "gzip");
+    const char *output = arguments_text(arguments, "--output", ""),
+               *word = arguments_text(arguments, "--compression", "gzip");
     struct error *error = file_absolute(arguments_text(arguments, "--layer", ""), &request->layer);
     const char *parent;
     for (size_t i = 0; error == NULL && (parent = arguments_item(arguments, "--parent", i)) != NULL; i++) {
@@ -229,8 +231,8 @@ static struct error *layer_export(struct cli *cli)
         error = error_win32(GetLastError(), "CreateThreadpoolTimer", "layer export", NULL);
         goto out;
     }
-    error = client_stream_open(cli->client, "/hcsd.v1.Layers/Export", &request.base, &hcsd__v1__export_response__descriptor,
-                               CLIENT_NO_LIMIT, &export.stream);
+    error = client_stream_open(cli->client, "/hcsd.v1.Layers/Export", &request.base,
+                               &hcsd__v1__export_response__descriptor, CLIENT_NO_LIMIT, &export.stream);
     if (error != NULL)
         goto out;
     progress_open(&export.line);
@@ -257,17 +259,21 @@ const struct command layer_commands[] = {
         .verb = "export",
         .operands = "",
         .summary = "Write the difference between a layer and its parents as an OCI layer archive",
-        .details = "Parents nearest first; none: a base layer. Without --wait-cleanup the outcome of the cleanup is waited for\n"
-                   "for at most 1 s; `job show` has it later. The result goes to stderr when the archive goes to stdout.",
+        .details =
+            "Parents nearest first; none: a base layer. Without --wait-cleanup the outcome of the cleanup is waited "
+            "for\n"
+            "for at most 1 s; `job show` has it later. The result goes to stderr when the archive goes to stdout.",
         .example = "hcsctl layer export --layer C:\\layers\\app --parent C:\\layers\\base --output app.tar.gz\n"
                    "hcsctl layer export --layer C:\\layers\\app --parent C:\\layers\\base --output - > app.tar.gz",
-        .options = {{"--layer", NULL, OPTION_TEXT, "DIR", "the layer's folder", true, 0, 0, NULL},
-                    {"--parent", NULL, OPTION_LIST, "DIR", "a parent; may be given again, nearest first", false, 0, 0, NULL},
-                    {"--output", "-o", OPTION_TEXT, "FILE|-", "a new file, or - for standard output", true, 0, 0, NULL},
-                    {"--compression", NULL, OPTION_TEXT, "WORD", "none, gzip or zstd [gzip]", false, 0, 0, compression_words},
-                    {"--level", NULL, OPTION_NUMBER, "N", "of the compression: gzip 1-12, zstd 1-19", false, -1000, 1000, NULL},
-                    {"--wait-cleanup", NULL, OPTION_FLAG, NULL, "wait for the outcome of the cleanup", false, 0, 0, NULL},
-                    {"--overwrite", NULL, OPTION_FLAG, NULL, "replace the file if it is there", false, 0, 0, NULL}},
+        .options =
+            {{"--layer", NULL, OPTION_TEXT, "DIR", "the layer's folder", true, 0, 0, NULL},
+             {"--parent", NULL, OPTION_LIST, "DIR", "a parent; may be given again, nearest first", false, 0, 0, NULL},
+             {"--output", "-o", OPTION_TEXT, "FILE|-", "a new file, or - for standard output", true, 0, 0, NULL},
+             {"--compression", NULL, OPTION_TEXT, "WORD", "none, gzip or zstd [gzip]", false, 0, 0, compression_words},
+             {"--level", NULL, OPTION_NUMBER, "N", "of the compression: gzip 1-12, zstd 1-19", false, -1000, 1000,
+              NULL},
+             {"--wait-cleanup", NULL, OPTION_FLAG, NULL, "wait for the outcome of the cleanup", false, 0, 0, NULL},
+             {"--overwrite", NULL, OPTION_FLAG, NULL, "replace the file if it is there", false, 0, 0, NULL}},
         .run = layer_export,
     },
     {0},

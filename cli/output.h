@@ -38,7 +38,7 @@ json_t *format_time(const void *timestamp);
 struct progress_figures {
     const char *phase, *path;
     uint64_t entries, bytes;
-    double seconds; /* since the begin */
+    double seconds;                  /* since the begin */
     double entries_rate, bytes_rate; /* of the last moments; negative: not known yet */
 };
 void format_progress(const struct progress_figures *figures, size_t width, struct buffer *line);

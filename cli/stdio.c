@@ -1,7 +1,7 @@
 #include "cli/stdio.h"
 
-#include <stdatomic.h>
 #include <sddl.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
@@ -10,15 +10,15 @@
 
 #define PIPE_BUFFER 65536
 /* hcsd runs as SYSTEM or as an administrator; the owner is who runs hcsctl. Nobody else gets in. */
-#define ACCESS L"D:P(A;;GA;;;SY)(A;;GA;;;BA)(A;;GA;;;OW)"
+#define ACCESS      L"D:P(A;;GA;;;SY)(A;;GA;;;BA)(A;;GA;;;OW)"
 
 struct stdio {
     char *path;
     HANDLE pipe, target, thread;
-    HANDLE done;   /* completion of the operation under way */
-    HANDLE cancel; /* manual-reset: give up */
-    _Atomic bool writing;     /* held up by the reader of `target` */
-    _Atomic unsigned pieces;  /* read so far */
+    HANDLE done;             /* completion of the operation under way */
+    HANDLE cancel;           /* manual-reset: give up */
+    _Atomic bool writing;    /* held up by the reader of `target` */
+    _Atomic unsigned pieces; /* read so far */
     char buffer[PIPE_BUFFER];
 };
 

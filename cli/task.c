@@ -20,8 +20,8 @@ static char *borrowed(const char *text)
 }
 
 /* The request of create and of its dry run. *ret_bundle is the caller's to free. */
-static struct error *create_request(struct cli *cli, const char *id, Containerd__Task__V3__CreateTaskRequest *ret_request,
-                                    char **ret_bundle)
+static struct error *create_request(struct cli *cli, const char *id,
+                                    Containerd__Task__V3__CreateTaskRequest *ret_request, char **ret_bundle)
 {
     struct error *error = file_absolute(arguments_text(&cli->arguments, "--bundle", ""), ret_bundle);
     if (error == NULL) {
@@ -101,8 +101,8 @@ static struct error *state_call(struct cli *cli, const char *id, Containerd__Tas
 {
     Containerd__Task__V3__StateRequest request = CONTAINERD__TASK__V3__STATE_REQUEST__INIT;
     request.id = borrowed(id);
-    return cli_call(cli, "/containerd.task.v3.Task/State", &request,
-                    &containerd__task__v3__state_response__descriptor, CLI_LOOK_MS, ret_state);
+    return cli_call(cli, "/containerd.task.v3.Task/State", &request, &containerd__task__v3__state_response__descriptor,
+                    CLI_LOOK_MS, ret_state);
 }
 
 /* ---- verbs ---- */
@@ -247,8 +247,9 @@ static struct error *task_delete(struct cli *cli)
         return task_delete_by_force(cli, id);
     struct error *error = task_delete_call(cli, id, &response);
     if (error == NULL && cli->json)
-        error = output_json(json_pack("{s:s, s:I, s:I, s:o}", "id", id, "pid", (json_int_t)response->pid, "exit_status",
-                                      (json_int_t)response->exit_status, "exited_at", format_time(response->exited_at)));
+        error =
+            output_json(json_pack("{s:s, s:I, s:I, s:o}", "id", id, "pid", (json_int_t)response->pid, "exit_status",
+                                  (json_int_t)response->exit_status, "exited_at", format_time(response->exited_at)));
     cli_free(response);
     return error;
 }
@@ -287,7 +288,10 @@ static struct error *task_ls(struct cli *cli)
     return error;
 }
 
-#define BUNDLE {"--bundle", NULL, OPTION_TEXT, "DIR", "OCI bundle: a folder with config.json", true, 0, 0, NULL}
+#define BUNDLE                                                                                                         \
+    {                                                                                                                  \
+        "--bundle", NULL, OPTION_TEXT, "DIR", "OCI bundle: a folder with config.json", true, 0, 0, NULL                \
+    }
 
 const struct command task_commands[] = {
     {
@@ -301,7 +305,8 @@ const struct command task_commands[] = {
                    "hcsctl task create --bundle C:\\bundles\\web --dry-run --os-build 17763 web",
         .options = {BUNDLE,
                     {"--dry-run", NULL, OPTION_FLAG, NULL, "show the HCS document and make nothing", false, 0, 0, NULL},
-                    {"--os-build", NULL, OPTION_NUMBER, "N", "with --dry-run: for another Windows build", false, 1, 99999, NULL}},
+                    {"--os-build", NULL, OPTION_NUMBER, "N", "with --dry-run: for another Windows build", false, 1,
+                     99999, NULL}},
         .run = task_create,
     },
     {
@@ -354,7 +359,8 @@ const struct command task_commands[] = {
         .summary = "Take down a container that has ended or was never started",
         .details = "",
         .example = "hcsctl task delete web\nhcsctl task delete --force web",
-        .options = {{"--force", "-f", OPTION_FLAG, NULL, "in any state; hcsd goes on with what will not end", false, 0, 0, NULL}},
+        .options = {{"--force", "-f", OPTION_FLAG, NULL, "in any state; hcsd goes on with what will not end", false, 0,
+                     0, NULL}},
         .run = task_delete,
     },
     {

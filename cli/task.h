@@ -27,10 +27,10 @@ struct error *task_create_call(struct cli *cli, const char *id, const char *stdo
 struct error *task_start_call(struct cli *cli, const char *id, uint32_t *ret_pid) ERROR_MUST_CHECK;
 struct error *task_kill_call(struct client *client, const char *id, uint32_t signal) ERROR_MUST_CHECK;
 /* Waits for the exit; *ret_state is then that of a stopped container. Free with cli_free. */
-struct error *task_wait_call(struct client *client, const char *id, Containerd__Task__V3__WaitResponse **ret_exit)
-    ERROR_MUST_CHECK;
-struct error *task_delete_call(struct cli *cli, const char *id, Containerd__Task__V3__DeleteResponse **ret_response)
-    ERROR_MUST_CHECK;
+struct error *task_wait_call(struct client *client, const char *id,
+                             Containerd__Task__V3__WaitResponse **ret_exit) ERROR_MUST_CHECK;
+struct error *task_delete_call(struct cli *cli, const char *id,
+                               Containerd__Task__V3__DeleteResponse **ret_response) ERROR_MUST_CHECK;
 
 struct error *task_run(struct cli *cli) ERROR_MUST_CHECK; /* task_run.c */
 

@@ -9,7 +9,8 @@
 #include "cli/task.h"
 
 #define SIGNAL_KILL 9
-#define OUTPUT_IDLE_MS 15000 /* how long we wait for the rest of the output when nothing comes: longer than hcsd's drain */
+#define OUTPUT_IDLE_MS                                                                                                 \
+    15000 /* how long we wait for the rest of the output when nothing comes: longer than hcsd's drain */
 
 /* A wait on a thread and a connection of its own, so that Ctrl-C can be obeyed meanwhile. */
 struct waiter {
@@ -68,7 +69,8 @@ static struct error *wait_for_exit(struct cli *cli, const char *id, Containerd__
     return waiter.error;
 }
 
-static struct error *report(struct cli *cli, const char *id, uint32_t pid, const Containerd__Task__V3__WaitResponse *exit)
+static struct error *report(struct cli *cli, const char *id, uint32_t pid,
+                            const Containerd__Task__V3__WaitResponse *exit)
 {
     Containerd__Task__V3__StateResponse state = CONTAINERD__TASK__V3__STATE_RESPONSE__INIT;
     if (!cli->json) {

@@ -8,16 +8,16 @@ static struct error *version(struct cli *cli)
 {
     Hcsd__V1__VersionRequest request = HCSD__V1__VERSION_REQUEST__INIT;
     Hcsd__V1__VersionResponse *response = NULL;
-    struct error *error = cli_call(cli, "/hcsd.v1.Diagnostics/Version", &request, &hcsd__v1__version_response__descriptor,
-                                   CLI_LOOK_MS, &response);
+    struct error *error = cli_call(cli, "/hcsd.v1.Diagnostics/Version", &request,
+                                   &hcsd__v1__version_response__descriptor, CLI_LOOK_MS, &response);
     if (error != NULL && !cli->json)
         error_keep_first(&error, output_text("hcsctl %s\n", HCSD_VERSION));
     if (error != NULL)
         return error;
     json_t *libraries = json_object();
     struct buffer text = {0};
-    buffer_add_format(&text, "hcsctl %s\nhcsd %s, process %u\nWindows %s\nHCS library %s\n", HCSD_VERSION, response->version,
-                      response->pid, response->windows, response->hcs_library);
+    buffer_add_format(&text, "hcsctl %s\nhcsd %s, process %u\nWindows %s\nHCS library %s\n", HCSD_VERSION,
+                      response->version, response->pid, response->windows, response->hcs_library);
     for (size_t i = 0; i < response->n_libraries; i++) {
         json_object_set_new(libraries, response->libraries[i]->key, json_string(response->libraries[i]->value));
         buffer_add_format(&text, "%s %s\n", response->libraries[i]->key, response->libraries[i]->value);

@@ -9,13 +9,13 @@
 #include "base/path.h"
 #include "base/text.h"
 
-#define PIPE_PREFIX "\\\\.\\pipe\\"
+#define PIPE_PREFIX     "\\\\.\\pipe\\"
 #define PIPE_LENGTH_MAX 256 /* CreateNamedPipe: the whole name */
-#define NAMES_MAX 64
+#define NAMES_MAX       64
 #define NAME_LENGTH_MAX 256
 /* Room below MAX_PATH for what is made in the folder: the Host Compute Service is not safe beyond. */
 #define PATH_LENGTH_MAX 240
-#define SHOWN_MAX 80
+#define SHOWN_MAX       80
 
 static void *field(const struct config *config, const struct config_key *key)
 {
@@ -87,11 +87,13 @@ static char *allowed(const struct config_key *key)
 {
     switch (key->type) {
     case CONFIG_PIPE:
-        return str_format("a local pipe name, \"\\\\\\\\.\\\\pipe\\\\NAME\", of at most %d characters", PIPE_LENGTH_MAX);
+        return str_format("a local pipe name, \"\\\\\\\\.\\\\pipe\\\\NAME\", of at most %d characters",
+                          PIPE_LENGTH_MAX);
     case CONFIG_NAMES:
         return str_format("a list of at most %d SIDs or account names", NAMES_MAX);
     case CONFIG_PATH:
-        return str_format("an absolute path on a local drive, as \"C:\\\\folder\", of at most %d characters", PATH_LENGTH_MAX);
+        return str_format("an absolute path on a local drive, as \"C:\\\\folder\", of at most %d characters",
+                          PATH_LENGTH_MAX);
     case CONFIG_NUMBER:
         return str_format("a whole number from %u to %u", key->minimum, key->maximum);
     case CONFIG_FLAG:
@@ -174,9 +176,10 @@ static void read_names(struct reader *reader, const struct config_key *key, cons
             continue;
         }
         char *found = shown(json_array_get(value, i));
-        problem_add(reader, str_format("%s[%zu]: %s is not allowed; expected a SID (\"S-1-5-32-545\") or an account name "
-                                       "(\"DOMAIN\\\\name\") of at most %d characters",
-                                       key->name, i, found, NAME_LENGTH_MAX));
+        problem_add(reader,
+                    str_format("%s[%zu]: %s is not allowed; expected a SID (\"S-1-5-32-545\") or an account name "
+                               "(\"DOMAIN\\\\name\") of at most %d characters",
+                               key->name, i, found, NAME_LENGTH_MAX));
         free(found);
     }
 }
@@ -253,7 +256,8 @@ static void read_object(struct reader *reader, const char *group, json_t *object
 {
     const char *name;
     json_t *value;
-    json_object_foreach (object, name, value) {
+    json_object_foreach(object, name, value)
+    {
         char *full = *group == 0 ? str_copy(name) : str_format("%s.%s", group, name);
         const struct config_key *key = NULL;
         bool is_group = false;
@@ -270,7 +274,8 @@ static void read_object(struct reader *reader, const char *group, json_t *object
         } else {
             char *found = shown(value), *keys = keys_of(is_group ? full : group);
             if (is_group)
-                problem_add(reader, str_format("%s: %s is not allowed; expected an object with: %s", full, found, keys));
+                problem_add(reader,
+                            str_format("%s: %s is not allowed; expected an object with: %s", full, found, keys));
             else
                 problem_add(reader, str_format("%s: unknown key (value %s); allowed %s%s: %s", full, found,
                                                *group == 0 ? "here" : "in ", group, keys));
@@ -289,9 +294,10 @@ static void check_folders(struct reader *reader)
     const char *longer = strlen(state) < strlen(staging) ? staging : state;
     char *a = str_copy_n(state, shorter), *b = str_copy_n(staging, shorter);
     if (text_equal_ascii_nocase(a, b) && (longer[shorter] == 0 || longer[shorter] == '\\'))
-        problem_add(reader, str_format("staging_dir: %s is not allowed with state_dir %s; expected folders of which neither "
-                                       "holds the other",
-                                       staging, state));
+        problem_add(reader,
+                    str_format("staging_dir: %s is not allowed with state_dir %s; expected folders of which neither "
+                               "holds the other",
+                               staging, state));
     free(a);
     free(b);
 }
@@ -330,7 +336,8 @@ struct error *config_error(const char *file, const struct config_list *problems)
     buffer_add_text(&text, "");
     for (size_t i = 0; i < problems->count; i++)
         buffer_add_format(&text, "%s%s", i == 0 ? "" : "; ", problems->items[i]);
-    struct error *error = error_make(ERROR_KIND_INVALID_ARGUMENT, "read the configuration", file, "%s", (char *)text.data);
+    struct error *error =
+        error_make(ERROR_KIND_INVALID_ARGUMENT, "read the configuration", file, "%s", (char *)text.data);
     buffer_free(&text);
     return error;
 }
@@ -376,23 +383,26 @@ void config_compare(const struct config *before, const struct config *after, str
 
 void config_document(struct buffer *markdown)
 {
-    buffer_add_text(markdown,
-                    "# Configuration\n"
-                    "\n"
-                    "<!-- Made from daemon/config_keys.c; tests/unit/config/test_config.c keeps them equal. -->\n"
-                    "\n"
-                    "hcsd reads one JSON file, `%ProgramData%\\hcsd\\config.json` unless `--config FILE` names another. A dot in\n"
-                    "a key below means nesting: `hcs.call_seconds` is `{\"hcs\": {\"call_seconds\": 240}}`. Every key is optional. An\n"
-                    "unknown key, a wrong type or a value out of range is an error, and hcsd does not start with one:\n"
-                    "\n"
-                    "    hcsd.exe --check-config FILE           says all that is wrong with a file\n"
-                    "    sc.exe control hcsd paramchange        reads the file again; a bad one changes nothing\n"
-                    "\n"
-                    "After a reload the event log says what changed. What is in use since the start (all keys of today) takes its new\n"
-                    "value at the next start.\n"
-                    "\n"
-                    "| key | default | allowed | unit |\n"
-                    "|---|---|---|---|\n");
+    buffer_add_text(
+        markdown,
+        "# Configuration\n"
+        "\n"
+        "<!-- Made from daemon/config_keys.c; tests/unit/config/test_config.c keeps them equal. -->\n"
+        "\n"
+        "hcsd reads one JSON file, `%ProgramData%\\hcsd\\config.json` unless `--config FILE` names another. A dot in\n"
+        "a key below means nesting: `hcs.call_seconds` is `{\"hcs\": {\"call_seconds\": 240}}`. Every key is optional. "
+        "An\n"
+        "unknown key, a wrong type or a value out of range is an error, and hcsd does not start with one:\n"
+        "\n"
+        "    hcsd.exe --check-config FILE           says all that is wrong with a file\n"
+        "    sc.exe control hcsd paramchange        reads the file again; a bad one changes nothing\n"
+        "\n"
+        "After a reload the event log says what changed. What is in use since the start (all keys of today) takes its "
+        "new\n"
+        "value at the next start.\n"
+        "\n"
+        "| key | default | allowed | unit |\n"
+        "|---|---|---|---|\n");
     for (size_t i = 0; i < config_key_count; i++) {
         const struct config_key *key = &config_keys[i];
         char *range = allowed(key);
@@ -402,13 +412,12 @@ void config_document(struct buffer *markdown)
     buffer_add_text(markdown, "\n");
     for (size_t i = 0; i < config_key_count; i++)
         buffer_add_format(markdown, "## %s\n%s\n\n", config_keys[i].name, config_keys[i].meaning);
-    buffer_add_text(markdown,
-                    "## Example\n"
-                    "\n"
-                    "    {\n"
-                    "      \"pipe_access\": [\"BUILTIN\\\\Hyper-V Administrators\"],\n"
-                    "      \"staging_dir\": \"D:\\\\hcsd-staging\",\n"
-                    "      \"export\": {\"workers\": 4},\n"
-                    "      \"watchdog\": {\"stall_seconds\": 60}\n"
-                    "    }\n");
+    buffer_add_text(markdown, "## Example\n"
+                              "\n"
+                              "    {\n"
+                              "      \"pipe_access\": [\"BUILTIN\\\\Hyper-V Administrators\"],\n"
+                              "      \"staging_dir\": \"D:\\\\hcsd-staging\",\n"
+                              "      \"export\": {\"workers\": 4},\n"
+                              "      \"watchdog\": {\"stall_seconds\": 60}\n"
+                              "    }\n");
 }

@@ -41,12 +41,12 @@ enum config_type {
 struct config_key {
     const char *name; /* dots mean nesting */
     enum config_type type;
-    size_t offset;                    /* in struct config */
-    const char *initial_text;         /* the default as people write it: "240", "%ProgramData%\hcsd\state" */
-    unsigned initial;                 /* of a NUMBER or FLAG */
-    unsigned minimum, maximum;        /* of a NUMBER */
-    const char *unit;                 /* "seconds", or "" */
-    const char *meaning;              /* one or two sentences for the administrator */
+    size_t offset;             /* in struct config */
+    const char *initial_text;  /* the default as people write it: "240", "%ProgramData%\hcsd\state" */
+    unsigned initial;          /* of a NUMBER or FLAG */
+    unsigned minimum, maximum; /* of a NUMBER */
+    const char *unit;          /* "seconds", or "" */
+    const char *meaning;       /* one or two sentences for the administrator */
 };
 extern const struct config_key config_keys[];
 extern const size_t config_key_count;

@@ -18,7 +18,8 @@ struct error *config_file_path(char **ret_path)
     return error;
 }
 
-struct error *config_file_read(const char *file, bool optional, struct config_list *ret_problems, struct config **ret_config)
+struct error *config_file_read(const char *file, bool optional, struct config_list *ret_problems,
+                               struct config **ret_config)
 {
     struct buffer text = {0};
     struct config_list problems = {0};

@@ -5,16 +5,20 @@
 /* `pipe` and the paths have defaults that config_defaults computes; initial_text is what people read. */
 const struct config_key config_keys[] = {
     {"pipe", CONFIG_PIPE, AT(pipe), "\\\\.\\pipe\\hcsd", 0, 0, 0, "",
-     "The named pipe that hcsd answers on. Below `\\\\.\\pipe\\ProtectedPrefix\\Administrators\\` ordinary users cannot take "
+     "The named pipe that hcsd answers on. Below `\\\\.\\pipe\\ProtectedPrefix\\Administrators\\` ordinary users "
+     "cannot take "
      "the name while hcsd is down."},
     {"pipe_access", CONFIG_NAMES, AT(pipe_access), "[]", 0, 0, 0, "",
-     "Users and groups (SIDs, or names as `DOMAIN\\name`) that may use the pipe besides SYSTEM and Administrators. Whoever "
+     "Users and groups (SIDs, or names as `DOMAIN\\name`) that may use the pipe besides SYSTEM and Administrators. "
+     "Whoever "
      "may use the pipe can run containers and write files as SYSTEM: treat them as administrators."},
     {"state_dir", CONFIG_PATH, AT(state_dir), "%ProgramData%\\hcsd\\state", 0, 0, 0, "",
-     "Where hcsd keeps what must survive a crash, and its log. Made with access for SYSTEM and Administrators only; a folder "
+     "Where hcsd keeps what must survive a crash, and its log. Made with access for SYSTEM and Administrators only; a "
+     "folder "
      "that others can write to is refused."},
     {"staging_dir", CONFIG_PATH, AT(staging_dir), "%ProgramData%\\hcsd\\staging", 0, 0, 0, "",
-     "Where the Host Compute Service puts a layer's files during an export. NTFS, with room for the largest layer; best on "
+     "Where the Host Compute Service puts a layer's files during an export. NTFS, with room for the largest layer; "
+     "best on "
      "the volume of the layers. Keep it short, and exclude it from virus scans."},
     {"hcs.library", CONFIG_PATH, AT(hcs_library), "System32's vmcompute.dll", 0, 0, 0, "",
      "Another library to use as Host Compute Service, for tests with the emulator."},

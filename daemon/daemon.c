@@ -28,10 +28,10 @@
 
 #include "hcsd_descriptor_set.h"
 
-#define HCS_LOOK_MS 10000 /* while HCS cannot be used: how often it is looked for */
+#define HCS_LOOK_MS   10000 /* while HCS cannot be used: how often it is looked for */
 #define DRAIN_LOOK_MS 50
-#define PROGRESS_MS 1000
-#define CLOSE_MS_MIN 500
+#define PROGRESS_MS   1000
+#define CLOSE_MS_MIN  500
 
 /* The services of the pipe, in this order: what the last two tell of are the ones before them. */
 enum { TASK, TASKS, LAYERS, JOBS, DIAGNOSTICS, HEALTH, REFLECTION, SERVICE_COUNT };
@@ -94,9 +94,9 @@ static struct error *lock_state(struct daemon *daemon)
         daemon->lock = CreateFileW(wide, GENERIC_WRITE, 0, NULL, OPEN_ALWAYS,
                                    FILE_ATTRIBUTE_NORMAL | FILE_FLAG_DELETE_ON_CLOSE, NULL);
         if (daemon->lock == INVALID_HANDLE_VALUE)
-            error = error_set_kind(error_win32(GetLastError(), "lock the state folder", path,
-                                               "another hcsd works with this folder"),
-                                   ERROR_KIND_FAILED_PRECONDITION);
+            error = error_set_kind(
+                error_win32(GetLastError(), "lock the state folder", path, "another hcsd works with this folder"),
+                ERROR_KIND_FAILED_PRECONDITION);
     }
     free(wide);
     free(path);
@@ -288,9 +288,12 @@ static uint64_t connections(void *context)
 static struct error *open_services(struct daemon *daemon)
 {
     const struct diagnostics_library libraries[] = {
-        {"libgrpc", grpc_version_string()},       {"protobuf-c", protobuf_c_version()},
-        {"libarchive", ARCHIVE_VERSION_ONLY_STRING}, {"jansson", jansson_version_str()},
-        {"zlib", zlibVersion()},               {"zstd", ZSTD_versionString()},
+        {"libgrpc", grpc_version_string()},
+        {"protobuf-c", protobuf_c_version()},
+        {"libarchive", ARCHIVE_VERSION_ONLY_STRING},
+        {"jansson", jansson_version_str()},
+        {"zlib", zlibVersion()},
+        {"zstd", ZSTD_versionString()},
         {"libdeflate", LIBDEFLATE_VERSION_STRING},
     };
     struct diagnostics_options diagnostics = {

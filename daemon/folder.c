@@ -18,10 +18,11 @@
 
 static struct error *refused(const char *path, const char *who, const char *why)
 {
-    return error_make(ERROR_KIND_PERMISSION_DENIED, "check the folder", path,
-                      "%s%s; remove the folder, or run: icacls \"%s\" /setowner *S-1-5-32-544 && icacls \"%s\" /inheritance:r "
-                      "/grant:r *S-1-5-32-544:(OI)(CI)F *S-1-5-18:(OI)(CI)F",
-                      who, why, path, path);
+    return error_make(
+        ERROR_KIND_PERMISSION_DENIED, "check the folder", path,
+        "%s%s; remove the folder, or run: icacls \"%s\" /setowner *S-1-5-32-544 && icacls \"%s\" /inheritance:r "
+        "/grant:r *S-1-5-32-544:(OI)(CI)F *S-1-5-18:(OI)(CI)F",
+        who, why, path, path);
 }
 
 static char *sid_text(PSID sid)
@@ -95,8 +96,8 @@ static struct error *check(const char *path, HANDLE folder, enum folder_access a
     PSID owner = NULL, who = NULL;
     PACL acl = NULL;
     struct error *error = NULL;
-    DWORD code = GetSecurityInfo(folder, SE_FILE_OBJECT, OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION, &owner, NULL,
-                                 &acl, NULL, &descriptor);
+    DWORD code = GetSecurityInfo(folder, SE_FILE_OBJECT, OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION, &owner,
+                                 NULL, &acl, NULL, &descriptor);
     if (code != ERROR_SUCCESS)
         return error_win32(code, "GetSecurityInfo", path, NULL);
     DWORD rights = acl == NULL ? GENERIC_ALL : rights_of_others(acl, &who);

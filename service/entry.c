@@ -6,12 +6,12 @@
 #include "base/win.h"
 
 /* Requests that the handler posts. */
-#define REQUEST_STOP 1u
+#define REQUEST_STOP        1u
 #define REQUEST_PRESHUTDOWN 2u
-#define REQUEST_SHUTDOWN 4u
-#define REQUEST_RELOAD 8u
-#define REQUEST_FAIL 16u
-#define REQUEST_END (REQUEST_STOP | REQUEST_PRESHUTDOWN | REQUEST_SHUTDOWN | REQUEST_FAIL)
+#define REQUEST_SHUTDOWN    4u
+#define REQUEST_RELOAD      8u
+#define REQUEST_FAIL        16u
+#define REQUEST_END         (REQUEST_STOP | REQUEST_PRESHUTDOWN | REQUEST_SHUTDOWN | REQUEST_FAIL)
 
 #define ACCEPTED                                                                                                       \
     (SERVICE_ACCEPT_STOP | SERVICE_ACCEPT_PRESHUTDOWN | SERVICE_ACCEPT_SHUTDOWN | SERVICE_ACCEPT_PARAMCHANGE)

@@ -34,9 +34,9 @@ struct entry_work {
     void *context;
 };
 
-#define SERVICE_STOP_MS 20000     /* MSI waits 30 s at most (facts: windows.md 15) */
-#define SERVICE_PRESHUTDOWN_RESERVE_MS 5000 /* of the system's time at preshutdown, for what follows the draining */
-#define SERVICE_SHUTDOWN_MS 2000   /* the system kills services 5 s after SHUTDOWN */
+#define SERVICE_STOP_MS                20000 /* MSI waits 30 s at most (facts: windows.md 15) */
+#define SERVICE_PRESHUTDOWN_RESERVE_MS 5000  /* of the system's time at preshutdown, for what follows the draining */
+#define SERVICE_SHUTDOWN_MS            2000  /* the system kills services 5 s after SHUTDOWN */
 
 /* The calls into the service manager, for tests. */
 struct entry_calls {
@@ -49,7 +49,7 @@ struct entry_calls {
 struct entry;
 
 struct error *entry_new(const struct entry_work *work, const struct entry_calls *calls,
-                          struct entry **ret_entry) ERROR_MUST_CHECK;
+                        struct entry **ret_entry) ERROR_MUST_CHECK;
 void entry_free(struct entry *entry);
 
 /* The control handler, `context` being the struct entry. Never blocks. */

@@ -38,11 +38,12 @@ int main(void)
            "FacilityNames=(Hcsd=0x0)\n"
            "LanguageNames=(English=0x409:MSG00409)\n\n");
     for (unsigned i = 0; i < sizeof categories / sizeof categories[0]; i++)
-        printf("MessageId=%u\nSeverity=Success\nFacility=Hcsd\nSymbolicName=MESSAGE_CATEGORY_%u\nLanguage=English\n%s\n.\n\n",
+        printf("MessageId=%u\nSeverity=Success\nFacility=Hcsd\nSymbolicName=MESSAGE_CATEGORY_%u\nLanguage=English\n%"
+               "s\n.\n\n",
                i + 1, i + 1, categories[i]);
     for (unsigned i = 0; i < sizeof events / sizeof events[0]; i++) {
-        printf("MessageId=%u\nSeverity=%s\nFacility=Hcsd\nSymbolicName=MESSAGE_%s\nLanguage=English\n", events[i].number,
-               severities[events[i].severity], events[i].name);
+        printf("MessageId=%u\nSeverity=%s\nFacility=Hcsd\nSymbolicName=MESSAGE_%s\nLanguage=English\n",
+               events[i].number, severities[events[i].severity], events[i].name);
         print_text(events[i].message);
         if (*events[i].action != 0) {
             printf("\n\n");

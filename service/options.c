@@ -58,7 +58,8 @@ struct error *service_options_parse(int count, const char *const *arguments, str
                            strcmp(argument, "--check-config") == 0;
         if (takes_value) {
             if (next == NULL || *next == 0)
-                return error_make(ERROR_KIND_INVALID_ARGUMENT, "read the command line", argument, "%s needs a value", argument);
+                return error_make(ERROR_KIND_INVALID_ARGUMENT, "read the command line", argument, "%s needs a value",
+                                  argument);
             value = next;
             i++;
         }

@@ -25,8 +25,8 @@ struct service_options {
 };
 
 /* `arguments` without the program's name; the texts are borrowed. INVALID_ARGUMENT names the argument. */
-struct error *service_options_parse(int count, const char *const *arguments, struct service_options *ret_options)
-    ERROR_MUST_CHECK;
+struct error *service_options_parse(int count, const char *const *arguments,
+                                    struct service_options *ret_options) ERROR_MUST_CHECK;
 
 extern const char service_help[];
 

@@ -13,8 +13,8 @@
 #include "hcsd_version.h"
 #include "service/entry.h"
 
-#define SOURCES L"SYSTEM\\CurrentControlSet\\Services\\EventLog\\Application\\"
-#define MESSAGES "hcsd-messages-" HCSD_VERSION ".dll"
+#define SOURCES      L"SYSTEM\\CurrentControlSet\\Services\\EventLog\\Application\\"
+#define MESSAGES     "hcsd-messages-" HCSD_VERSION ".dll"
 #define STOP_WAIT_MS 30000
 
 static SC_ACTION recovery_actions[] = {
@@ -38,7 +38,8 @@ static struct error *program_path(char **ret_path)
     wchar_t wide[1024];
     DWORD size = GetModuleFileNameW(NULL, wide, 1024);
     if (size == 0 || size >= 1024)
-        return error_win32(size == 0 ? GetLastError() : ERROR_FILENAME_EXCED_RANGE, "GetModuleFileName", "hcsd.exe", NULL);
+        return error_win32(size == 0 ? GetLastError() : ERROR_FILENAME_EXCED_RANGE, "GetModuleFileName", "hcsd.exe",
+                           NULL);
     *ret_path = win_text(wide);
     return NULL;
 }
@@ -65,8 +66,8 @@ static bool source_is(const wchar_t *key, const wchar_t *messages)
 {
     wchar_t found[1100];
     DWORD size = sizeof found;
-    return RegGetValueW(HKEY_LOCAL_MACHINE, key, L"EventMessageFile", RRF_RT_REG_EXPAND_SZ | RRF_RT_REG_SZ | RRF_NOEXPAND,
-                        NULL, found, &size) == ERROR_SUCCESS &&
+    return RegGetValueW(HKEY_LOCAL_MACHINE, key, L"EventMessageFile",
+                        RRF_RT_REG_EXPAND_SZ | RRF_RT_REG_SZ | RRF_NOEXPAND, NULL, found, &size) == ERROR_SUCCESS &&
            wcscmp(found, messages) == 0;
 }
 
@@ -93,7 +94,8 @@ struct error *registration_ensure_event_source(const char *name)
     if (status == ERROR_SUCCESS)
         status = set_number(key, L"CategoryCount", EVENT_CATEGORY_COUNT);
     if (status == ERROR_SUCCESS)
-        status = set_number(key, L"TypesSupported", EVENTLOG_ERROR_TYPE | EVENTLOG_WARNING_TYPE | EVENTLOG_INFORMATION_TYPE);
+        status =
+            set_number(key, L"TypesSupported", EVENTLOG_ERROR_TYPE | EVENTLOG_WARNING_TYPE | EVENTLOG_INFORMATION_TYPE);
     if (status != ERROR_SUCCESS)
         error = error_win32((uint32_t)status, "register the event source", name, NULL);
 out:
@@ -147,8 +149,9 @@ static struct error *command_line(const struct registration *registration, wchar
 
 static struct error *configure(SC_HANDLE service, const struct registration *registration)
 {
-    static wchar_t description_text[] = L"Runs Windows containers and exports their layers through the Host Compute Service, "
-                                        L"for orchestrators, on a named pipe.";
+    static wchar_t description_text[] =
+        L"Runs Windows containers and exports their layers through the Host Compute Service, "
+        L"for orchestrators, on a named pipe.";
     SERVICE_DESCRIPTIONW description = {description_text};
     SERVICE_FAILURE_ACTIONSW failure = {.dwResetPeriod = 24 * 60 * 60,
                                         .cActions = sizeof recovery_actions / sizeof recovery_actions[0],
@@ -218,8 +221,9 @@ struct error *registration_add(const struct registration *registration)
     SC_HANDLE manager = NULL, service = NULL;
     wchar_t *name = NULL, *display = NULL, *line = NULL;
     bool created = false;
-    char *text = strcmp(registration->name, "hcsd") == 0 ? str_copy("hcsd container service")
-                                                         : str_format("hcsd container service (%s)", registration->name);
+    char *text = strcmp(registration->name, "hcsd") == 0
+                     ? str_copy("hcsd container service")
+                     : str_format("hcsd container service (%s)", registration->name);
     struct error *error = win_wide(registration->name, &name);
     if (error == NULL)
         error = win_wide(text, &display);
@@ -235,8 +239,9 @@ struct error *registration_add(const struct registration *registration)
     created = service != NULL;
     if (service == NULL && GetLastError() == ERROR_SERVICE_EXISTS) {
         service = OpenServiceW(manager, name, SERVICE_ALL_ACCESS);
-        if (service != NULL && !ChangeServiceConfigW(service, SERVICE_WIN32_OWN_PROCESS, SERVICE_AUTO_START,
-                                                     SERVICE_ERROR_NORMAL, line, NULL, NULL, NULL, NULL, NULL, display)) {
+        if (service != NULL &&
+            !ChangeServiceConfigW(service, SERVICE_WIN32_OWN_PROCESS, SERVICE_AUTO_START, SERVICE_ERROR_NORMAL, line,
+                                  NULL, NULL, NULL, NULL, NULL, display)) {
             error = error_win32(GetLastError(), "ChangeServiceConfig", registration->name, NULL);
             goto out;
         }
@@ -288,8 +293,8 @@ static struct error *stop_service(SC_HANDLE service, const char *name)
         return error_win32(GetLastError(), "QueryServiceStatusEx", name, NULL);
     if (status.dwCurrentState != SERVICE_STOPPED)
         return error_make(ERROR_KIND_DEADLINE_EXCEEDED, "stop the service", name,
-                          "it has not stopped within %d seconds; look at its events, or end process %lu", STOP_WAIT_MS / 1000,
-                          (unsigned long)status.dwProcessId);
+                          "it has not stopped within %d seconds; look at its events, or end process %lu",
+                          STOP_WAIT_MS / 1000, (unsigned long)status.dwProcessId);
     free(notify);
     return NULL;
 }
@@ -339,7 +344,8 @@ unsigned registration_preshutdown_ms(const char *name)
     SERVICE_PRESHUTDOWN_INFO info = {0};
     DWORD size;
     struct error *error = open_service(name, SERVICE_QUERY_CONFIG, &manager, &service);
-    if (error == NULL && !QueryServiceConfig2W(service, SERVICE_CONFIG_PRESHUTDOWN_INFO, (BYTE *)&info, sizeof info, &size))
+    if (error == NULL &&
+        !QueryServiceConfig2W(service, SERVICE_CONFIG_PRESHUTDOWN_INFO, (BYTE *)&info, sizeof info, &size))
         info.dwPreshutdownTimeout = 0;
     error_free(error);
     close_both(manager, service);

@@ -15,7 +15,7 @@
 #include "service/entry.h"
 #include "service/registration.h"
 
-#define LOG_CLOSE_MS 3000
+#define LOG_CLOSE_MS     3000
 #define CONSOLE_CLOSE_MS 4500 /* the system ends a process 5 s after its console was closed */
 
 static struct {
@@ -79,7 +79,8 @@ static void work_reload(void *context)
     daemon_reload(process.daemon);
 }
 
-static bool work_stop(void *context, enum service_stop why, unsigned milliseconds, const struct daemon_progress *progress)
+static bool work_stop(void *context, enum service_stop why, unsigned milliseconds,
+                      const struct daemon_progress *progress)
 {
     (void)context;
     /* Nothing is worth waiting for when the machine goes down, or when what we would wait for never comes. */
@@ -149,7 +150,8 @@ static BOOL WINAPI console_control(DWORD type)
 {
     if (atomic_fetch_add(&process.interrupts, 1) > 0 && (type == CTRL_C_EVENT || type == CTRL_BREAK_EVENT))
         process_end(1, "hcsd: interrupted twice, ending at once\n");
-    entry_control(type == CTRL_SHUTDOWN_EVENT ? SERVICE_CONTROL_SHUTDOWN : SERVICE_CONTROL_STOP, 0, NULL, process.entry);
+    entry_control(type == CTRL_SHUTDOWN_EVENT ? SERVICE_CONTROL_SHUTDOWN : SERVICE_CONTROL_STOP, 0, NULL,
+                  process.entry);
     if (type != CTRL_C_EVENT && type != CTRL_BREAK_EVENT)
         WaitForSingleObject(process.ended, CONSOLE_CLOSE_MS); /* the process ends when this returns */
     return TRUE;

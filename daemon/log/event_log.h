@@ -11,16 +11,17 @@
 /* The calls, for tests; the system's when NULL is given. */
 struct event_log_calls {
     HANDLE(WINAPI *open)(const wchar_t *server, const wchar_t *source);
-    BOOL(WINAPI *report)(HANDLE log, WORD type, WORD category, DWORD id, PSID user, WORD count, DWORD size,
-                         const wchar_t **strings, void *data);
+    BOOL(WINAPI *report)
+    (HANDLE log, WORD type, WORD category, DWORD id, PSID user, WORD count, DWORD size, const wchar_t **strings,
+     void *data);
     BOOL(WINAPI *close)(HANDLE log);
 };
 
 struct event_log;
 
 /* `source`: the service's name. Nothing is opened before the first event. */
-struct error *event_log_open(const char *source, const struct event_log_calls *calls, struct event_log **ret_log)
-    ERROR_MUST_CHECK;
+struct error *event_log_open(const char *source, const struct event_log_calls *calls,
+                             struct event_log **ret_log) ERROR_MUST_CHECK;
 /* Thread-safe, never blocks. */
 void event_log_put(struct event_log *log, const struct event_entry *entry, const char *const *arguments);
 /* Waits at most `milliseconds` until what is queued has been written. */

@@ -18,8 +18,8 @@ static struct error *open_current(struct log_file *file)
     LARGE_INTEGER size;
     char last = '\n';
     /* Shared for deletion, so that our own rotation can rename what a viewer shares likewise. */
-    HANDLE handle = CreateFileW(file->paths[0], GENERIC_READ | FILE_APPEND_DATA, FILE_SHARE_READ | FILE_SHARE_DELETE, NULL,
-                                OPEN_ALWAYS, FILE_ATTRIBUTE_NORMAL, NULL);
+    HANDLE handle = CreateFileW(file->paths[0], GENERIC_READ | FILE_APPEND_DATA, FILE_SHARE_READ | FILE_SHARE_DELETE,
+                                NULL, OPEN_ALWAYS, FILE_ATTRIBUTE_NORMAL, NULL);
     if (handle == INVALID_HANDLE_VALUE || !GetFileSizeEx(handle, &size)) {
         DWORD code = GetLastError();
         char *path = win_text(file->paths[0]);

@@ -9,7 +9,7 @@
 #include "base/error.h"
 
 #define LOG_FILE_SIZE_MAX (8u << 20)
-#define LOG_FILE_COUNT 4u /* the current one and three old ones */
+#define LOG_FILE_COUNT    4u /* the current one and three old ones */
 
 struct log_file;
 

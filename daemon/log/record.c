@@ -115,27 +115,30 @@ void log_record_text(const struct log_record *record, uint64_t lost, struct buff
         buffer_add_format(line, "%s debug: %s\n", time, text);
     else
         buffer_add_format(line, "%s %s %u: %s%s%s\n", time, severity_names[record->entry->severity],
-                          (unsigned)record->entry->id, text, *record->entry->action == 0 ? "" : " ", record->entry->action);
+                          (unsigned)record->entry->id, text, *record->entry->action == 0 ? "" : " ",
+                          record->entry->action);
     free(text);
 }
 
 void log_events_document(struct buffer *markdown)
 {
-    buffer_add_text(markdown,
-                    "# Events\n"
-                    "\n"
-                    "<!-- Made from lib/base/event.def; tests/unit/log/test_record.c keeps them equal. -->\n"
-                    "\n"
-                    "hcsd tells its operator what happened in the Application log, source `hcsd` (the service's name), and in\n"
-                    "`log\\hcsd.log` below the state folder, one JSON object a line with the same numbers. A number never changes\n"
-                    "its meaning and is never used again. `%1` and so on are what the event inserts.\n");
+    buffer_add_text(
+        markdown,
+        "# Events\n"
+        "\n"
+        "<!-- Made from lib/base/event.def; tests/unit/log/test_record.c keeps them equal. -->\n"
+        "\n"
+        "hcsd tells its operator what happened in the Application log, source `hcsd` (the service's name), and in\n"
+        "`log\\hcsd.log` below the state folder, one JSON object a line with the same numbers. A number never changes\n"
+        "its meaning and is never used again. `%1` and so on are what the event inserts.\n");
     enum event_category category = 0;
     for (size_t i = 0; i < event_catalogue_size; i++) {
         const struct event_entry *entry = &event_catalogue[i];
         if (entry->category != category) {
             category = entry->category;
-            buffer_add_format(markdown, "\n## %s (category %u)\n\n| event | severity | message | what to do |\n|---|---|---|---|\n",
-                              event_category_name(category), (unsigned)category);
+            buffer_add_format(
+                markdown, "\n## %s (category %u)\n\n| event | severity | message | what to do |\n|---|---|---|---|\n",
+                event_category_name(category), (unsigned)category);
         }
         buffer_add_format(markdown, "| %u %s | %s | %s | %s |\n", (unsigned)entry->id, entry->name,
                           severity_names[entry->severity], entry->message, entry->action);

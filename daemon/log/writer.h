@@ -14,7 +14,8 @@ struct log_writer_options {
     void *context;
 };
 
-struct error *log_writer_open(const struct log_writer_options *options, struct log_writer **ret_writer) ERROR_MUST_CHECK;
+struct error *log_writer_open(const struct log_writer_options *options,
+                              struct log_writer **ret_writer) ERROR_MUST_CHECK;
 
 /* Takes the record. Thread-safe; never waits for `write`. */
 void log_writer_put(struct log_writer *writer, struct log_record *record);

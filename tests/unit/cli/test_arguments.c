@@ -35,12 +35,22 @@ static const struct command make = {
                 {"--force", "-f", OPTION_FLAG, NULL, "at any rate", false, 0, 0, NULL}},
     .run = run,
 };
-static const struct command list = {
-    .noun = "thing", .verb = "ls", .operands = "", .summary = "List things", .details = "", .example = "hcsctl thing ls", .run = run};
+static const struct command list = {.noun = "thing",
+                                    .verb = "ls",
+                                    .operands = "",
+                                    .summary = "List things",
+                                    .details = "",
+                                    .example = "hcsctl thing ls",
+                                    .run = run};
 static const struct command look = {
     .noun = "look", .operands = "", .summary = "Look", .details = "", .example = "hcsctl look", .run = run};
-static const struct command look_host = {
-    .noun = "look", .verb = "host", .operands = "", .summary = "Look at it", .details = "", .example = "hcsctl look host", .run = run};
+static const struct command look_host = {.noun = "look",
+                                         .verb = "host",
+                                         .operands = "",
+                                         .summary = "Look at it",
+                                         .details = "",
+                                         .example = "hcsctl look host",
+                                         .run = run};
 static const struct command *const commands[] = {&make, &list, &look, &look_host};
 
 static struct error *parse(struct arguments *arguments, const char *const *texts)
@@ -116,7 +126,9 @@ static void test_bad(void **state)
         {{"thing", "make", "--from", "x", "--level", "20", "one"}, "20", "from -3 to 19"},
         {{"thing", "make", "--from", "x", "--level", "1x", "one"}, "1x", "whole number"},
         {{"thing", "make", "--from", "x", "--level", "", "one"}, "", "whole number"},
-        {{"thing", "make", "--from", "x", "--level", "99999999999999999999", "one"}, "99999999999999999999", "whole number"},
+        {{"thing", "make", "--from", "x", "--level", "99999999999999999999", "one"},
+         "99999999999999999999",
+         "whole number"},
         {{"thing", "make", "--from", "x", "--kind", "rar", "one"}, "rar", "gzip, none"},
         {{"thing", "make", "--from", "x", "--force=yes", "one"}, "--force=yes", "no value"},
         {{"thing", "make", "a", "b", "c", "d", "e", "f", "--from", "x"}, "e", "too many"},
@@ -159,7 +171,8 @@ static void test_json_holds_for_errors(void **state)
 static void test_list(void **state)
 {
     (void)state;
-    static const char *const texts[MOST] = {"thing", "make", "--also", "a", "--from", "x", "--also=b", "--also", "a", "one"};
+    static const char *const texts[MOST] = {"thing", "make",     "--also", "a", "--from",
+                                            "x",     "--also=b", "--also", "a", "one"};
     struct arguments arguments;
     assert_null(parse(&arguments, texts));
     assert_string_equal(arguments_item(&arguments, "--also", 0), "a");
@@ -178,7 +191,8 @@ static void test_help(void **state)
     } rows[] = {
         {{"--help"}, {"thing make --from DIR ID", "thing ls", "look host", "--namespace", "Example:"}},
         {{"thing", "-h"}, {"thing make --from DIR ID", "thing ls", "Example:\n  hcsctl thing make", NULL, NULL}},
-        {{"thing", "make", "--help"}, {"Slowly.", "-l, --level N", "hcsctl thing make --from y two", "--json", "Exit status"}},
+        {{"thing", "make", "--help"},
+         {"Slowly.", "-l, --level N", "hcsctl thing make --from y two", "--json", "Exit status"}},
         {{"thing", "make", "--help", "--level", "x", "too", "much"}, {"Slowly.", NULL, NULL, NULL, NULL}},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

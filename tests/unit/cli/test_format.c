@@ -53,7 +53,8 @@ static void test_table(void **state)
     (void)state;
     struct table table = {.columns = 3};
     struct buffer text = {0};
-    static const char *const cells[] = {"TASK", "PID", "STATUS", "gr\xC3\xBCn", "7", "running", "longer\tname", "12345", ""};
+    static const char *const cells[] = {"TASK",         "PID",   "STATUS", "gr\xC3\xBCn", "7", "running",
+                                        "longer\tname", "12345", ""};
     for (size_t i = 0; i < 9; i++)
         table_add(&table, cells[i]);
     table_format(&table, &text);
@@ -76,8 +77,9 @@ static void test_error_lines(void **state)
     assert_string_equal((char *)text.data, "hcsctl: health: start web: there is no such container\n");
     buffer_clear(&text);
     format_error(error, NULL, NULL, true, &text);
-    assert_string_equal((char *)text.data, "{\"error\":{\"code\":\"NOT_FOUND\",\"operation\":\"start\",\"object\":\"web\","
-                                           "\"message\":\"there is no such container\"}}\n");
+    assert_string_equal((char *)text.data,
+                        "{\"error\":{\"code\":\"NOT_FOUND\",\"operation\":\"start\",\"object\":\"web\","
+                        "\"message\":\"there is no such container\"}}\n");
     error_free(error);
     buffer_free(&text);
 }
@@ -105,15 +107,16 @@ static void test_task_json(void **state)
     task.id = (char *)(uintptr_t) "web";
     task.status = CONTAINERD__V1__TYPES__STATUS__CREATED;
     task.exit_status = 255; /* not exited, on the wire */
-    assert_json(task_json("default", &task),
-                "{\"id\":\"web\",\"namespace\":\"default\",\"pid\":0,\"status\":\"created\",\"exit_status\":null,\"exited_at\":null}");
+    assert_json(task_json("default", &task), "{\"id\":\"web\",\"namespace\":\"default\",\"pid\":0,\"status\":"
+                                             "\"created\",\"exit_status\":null,\"exited_at\":null}");
     task.status = CONTAINERD__V1__TYPES__STATUS__STOPPED;
     task.pid = 12;
     task.exit_status = 0xFFFFFFFFu;
     time.seconds = 1;
     task.exited_at = &time;
-    assert_json(task_json("k8s.io", &task), "{\"id\":\"web\",\"namespace\":\"k8s.io\",\"pid\":12,\"status\":\"stopped\","
-                                            "\"exit_status\":4294967295,\"exited_at\":\"1970-01-01T00:00:01Z\"}");
+    assert_json(task_json("k8s.io", &task),
+                "{\"id\":\"web\",\"namespace\":\"k8s.io\",\"pid\":12,\"status\":\"stopped\","
+                "\"exit_status\":4294967295,\"exited_at\":\"1970-01-01T00:00:01Z\"}");
     static const char *const names[] = {"unknown", "created", "running", "stopped", "paused", "running"};
     for (unsigned i = 0; i < 6; i++)
         assert_string_equal(task_status_name((Containerd__V1__Types__Status)i), names[i]);
@@ -143,7 +146,7 @@ static void test_export_json(void **state)
     cleanup.outcome = (char *)(uintptr_t) "done";
     cleanup.seconds = 0.25;
 #define HEAD                                                                                                           \
-    "{\"job\":\"j1\",\"digest\":\"sha256:aa\",\"diff_id\":\"sha256:bb\",\"size\":5000000000,\"media_type\":\"m\","       \
+    "{\"job\":\"j1\",\"digest\":\"sha256:aa\",\"diff_id\":\"sha256:bb\",\"size\":5000000000,\"media_type\":\"m\","     \
     "\"entries\":7,\"cleanup\":"
 #define TAIL "\"deviations\":[{\"kind\":\"not_utf16\",\"path\":\"Files\\\\x\",\"detail\":\"odd\"}]"
     assert_json(export_json(&result, &cleanup),
@@ -154,9 +157,10 @@ static void test_export_json(void **state)
     cleanup.left = deviations;
     cleanup.n_left = 1;
     result.n_deviations = 0;
-    assert_json(export_json(&result, &cleanup),
-                HEAD "\"quarantined\",\"seconds\":{\"staging\":1.5,\"archive\":0.0,\"cleanup\":0.25},\"deviations\":[],"
-                     "\"deviation_count\":1,\"left\":[{\"kind\":\"not_utf16\",\"path\":\"Files\\\\x\",\"detail\":\"odd\"}]}");
+    assert_json(
+        export_json(&result, &cleanup),
+        HEAD "\"quarantined\",\"seconds\":{\"staging\":1.5,\"archive\":0.0,\"cleanup\":0.25},\"deviations\":[],"
+             "\"deviation_count\":1,\"left\":[{\"kind\":\"not_utf16\",\"path\":\"Files\\\\x\",\"detail\":\"odd\"}]}");
 }
 
 static void test_job_json(void **state)
@@ -180,11 +184,17 @@ static void test_progress(void **state)
 {
     (void)state;
     struct buffer line = {0};
-    struct progress_figures figures = {.phase = "archive", .path = "Files\\gr\xC3\xBCn\\longer", .entries = 12345,
-                                       .bytes = 95100000, .seconds = 3, .entries_rate = 4000, .bytes_rate = 31200000};
+    struct progress_figures figures = {.phase = "archive",
+                                       .path = "Files\\gr\xC3\xBCn\\longer",
+                                       .entries = 12345,
+                                       .bytes = 95100000,
+                                       .seconds = 3,
+                                       .entries_rate = 4000,
+                                       .bytes_rate = 31200000};
     format_progress(&figures, 200, &line);
-    assert_string_equal((char *)line.data,
-                        "archive  3.0 s  12,345 entries  95.1 MB  4000 entries/s  31.2 MB/s  Files\\gr\xC3\xBCn\\longer");
+    assert_string_equal(
+        (char *)line.data,
+        "archive  3.0 s  12,345 entries  95.1 MB  4000 entries/s  31.2 MB/s  Files\\gr\xC3\xBCn\\longer");
     buffer_clear(&line);
     format_progress(&figures, 77, &line);
     assert_string_equal((char *)line.data,
@@ -200,9 +210,9 @@ static void test_progress(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_figures),   cmocka_unit_test(test_table),       cmocka_unit_test(test_error_lines),
-        cmocka_unit_test(test_times),     cmocka_unit_test(test_task_json),   cmocka_unit_test(test_export_json),
-        cmocka_unit_test(test_job_json),  cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_figures),  cmocka_unit_test(test_table),     cmocka_unit_test(test_error_lines),
+        cmocka_unit_test(test_times),    cmocka_unit_test(test_task_json), cmocka_unit_test(test_export_json),
+        cmocka_unit_test(test_job_json), cmocka_unit_test(test_progress),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -91,15 +91,16 @@ static void test_every_key(void **state)
 {
     (void)state;
     struct config_list problems = {0};
-    struct config *config = parse("\xEF\xBB\xBF{\"pipe\":\"\\\\\\\\.\\\\PIPE\\\\ProtectedPrefix\\\\Administrators\\\\x\","
-                                  "\"pipe_access\":[\"S-1-5-32-545\",\"LAB\\\\Gr\xC3\xBCn\"],"
-                                  "\"state_dir\":\"D:/state/./here/\",\"staging_dir\":\"d:\\\\staging\","
-                                  "\"hcs\":{\"library\":\"Z:\\\\emulator\\\\vmcompute.dll\",\"call_seconds\":1,\"max_lost_calls\":256},"
-                                  "\"export\":{\"workers\":64,\"queue\":65536},"
-                                  "\"watchdog\":{\"stall_seconds\":3600,\"destroy_seconds\":1},"
-                                  "\"kill\":{\"answer_seconds\":300},\"stdio\":{\"drain_seconds\":600},"
-                                  "\"restart\":{\"terminate_survivors\":true}}",
-                                  &problems);
+    struct config *config =
+        parse("\xEF\xBB\xBF{\"pipe\":\"\\\\\\\\.\\\\PIPE\\\\ProtectedPrefix\\\\Administrators\\\\x\","
+              "\"pipe_access\":[\"S-1-5-32-545\",\"LAB\\\\Gr\xC3\xBCn\"],"
+              "\"state_dir\":\"D:/state/./here/\",\"staging_dir\":\"d:\\\\staging\","
+              "\"hcs\":{\"library\":\"Z:\\\\emulator\\\\vmcompute.dll\",\"call_seconds\":1,\"max_lost_calls\":256},"
+              "\"export\":{\"workers\":64,\"queue\":65536},"
+              "\"watchdog\":{\"stall_seconds\":3600,\"destroy_seconds\":1},"
+              "\"kill\":{\"answer_seconds\":300},\"stdio\":{\"drain_seconds\":600},"
+              "\"restart\":{\"terminate_survivors\":true}}",
+              &problems);
     for (size_t i = 0; i < problems.count; i++)
         print_error("%s\n", problems.items[i]);
     assert_non_null(config);
@@ -167,7 +168,8 @@ static void test_bad_files(void **state)
         size_t size = strlen(entry->d_name);
         if (size < 5 || strcmp(entry->d_name + size - 5, ".json") != 0)
             continue;
-        char *path = str_format("bad/%s", entry->d_name), *expected = str_format("bad/%.*s.txt", (int)size - 5, entry->d_name);
+        char *path = str_format("bad/%s", entry->d_name),
+             *expected = str_format("bad/%.*s.txt", (int)size - 5, entry->d_name);
         struct buffer text = read_file(path), found = {0};
         struct config_list problems = {0};
         struct config *config = config_parse((char *)text.data, text.size, PROGRAM_DATA, &problems);
@@ -213,9 +215,10 @@ static void test_compare(void **state)
     (void)state;
     struct config_list problems = {0}, changes = {0};
     struct config *before = parse("{}", &problems);
-    struct config *after = parse("{\"hcs\":{\"call_seconds\":100,\"library\":\"C:\\\\v.dll\"},\"pipe_access\":[\"S-1-1-0\"],"
-                                 "\"restart\":{\"terminate_survivors\":true}}",
-                                 &problems);
+    struct config *after =
+        parse("{\"hcs\":{\"call_seconds\":100,\"library\":\"C:\\\\v.dll\"},\"pipe_access\":[\"S-1-1-0\"],"
+              "\"restart\":{\"terminate_survivors\":true}}",
+              &problems);
     config_compare(before, after, &changes);
     assert_int_equal(changes.count, 4);
     assert_string_equal(changes.items[0], "pipe_access: [] -> [\"S-1-1-0\"]");
@@ -241,10 +244,10 @@ static void test_document(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),   cmocka_unit_test(test_default_texts),
-        cmocka_unit_test(test_every_key),  cmocka_unit_test(test_ranges),
-        cmocka_unit_test(test_bad_files),  cmocka_unit_test(test_many_problems_are_bounded),
-        cmocka_unit_test(test_compare),    cmocka_unit_test(test_document),
+        cmocka_unit_test(test_defaults),  cmocka_unit_test(test_default_texts),
+        cmocka_unit_test(test_every_key), cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_bad_files), cmocka_unit_test(test_many_problems_are_bounded),
+        cmocka_unit_test(test_compare),   cmocka_unit_test(test_document),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

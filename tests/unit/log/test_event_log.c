@@ -13,7 +13,7 @@
 #include "base/win.h"
 #include "daemon/log/event_log.h"
 
-#define LONG_MS 30000
+#define LONG_MS     30000
 #define REPORTS_MAX 1200
 
 struct reported {

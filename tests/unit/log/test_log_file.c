@@ -82,7 +82,9 @@ static void test_rotation_and_bound(void **state)
     static const struct {
         const char *name, *first;
         size_t size;
-    } rows[] = {{"hcsd.log", "line 0050\n", 70}, {"hcsd.log.1", "line 0040\n", 100}, {"hcsd.log.2", "line 0030\n", 100},
+    } rows[] = {{"hcsd.log", "line 0050\n", 70},
+                {"hcsd.log.1", "line 0040\n", 100},
+                {"hcsd.log.2", "line 0030\n", 100},
                 {"hcsd.log.3", "line 0020\n", 100}};
     for (size_t i = 0; i < 4; i++) {
         struct buffer content = content_of(folder, rows[i].name);

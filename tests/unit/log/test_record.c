@@ -99,23 +99,26 @@ static void test_json(void **state)
     const char *arguments[] = {"a\"b", "C:\\x\xFF"};
     struct log_record *record = log_record_new(event_find(EVENT_CLIENT_REFUSED), arguments, 1795221279250000000);
     log_record_json(record, 0, &line);
-    assert_string_equal((char *)line.data,
-                        "{\"time\":\"2026-11-21T00:34:39.25Z\",\"level\":\"warning\",\"event\":8,\"name\":\"CLIENT_REFUSED\","
-                        "\"category\":\"Service\",\"text\":\"A client of the pipe was refused: a\\\"b. Client: C:\\\\x\\\\xFF.\","
-                        "\"arguments\":[\"a\\\"b\",\"C:\\\\x\\\\xFF\"]}\n");
+    assert_string_equal(
+        (char *)line.data,
+        "{\"time\":\"2026-11-21T00:34:39.25Z\",\"level\":\"warning\",\"event\":8,\"name\":\"CLIENT_REFUSED\","
+        "\"category\":\"Service\",\"text\":\"A client of the pipe was refused: a\\\"b. Client: C:\\\\x\\\\xFF.\","
+        "\"arguments\":[\"a\\\"b\",\"C:\\\\x\\\\xFF\"]}\n");
     buffer_clear(&line);
     log_record_text(record, 3, &line);
-    assert_string_equal((char *)line.data,
-                        "2026-11-21T00:34:39.25Z 3 lines were dropped\n"
-                        "2026-11-21T00:34:39.25Z warning 8: A client of the pipe was refused: a\"b. Client: C:\\x\\xFF. If the "
-                        "client is to use hcsd, add its user or group to pipe_access in the configuration.\n");
+    assert_string_equal(
+        (char *)line.data,
+        "2026-11-21T00:34:39.25Z 3 lines were dropped\n"
+        "2026-11-21T00:34:39.25Z warning 8: A client of the pipe was refused: a\"b. Client: C:\\x\\xFF. If the "
+        "client is to use hcsd, add its user or group to pipe_access in the configuration.\n");
     log_record_free(record);
 
     buffer_clear(&line);
     record = log_record_new(NULL, &(const char *){"two\nlines"}, 0);
     log_record_json(record, 2, &line);
-    assert_string_equal((char *)line.data,
-                        "{\"time\":\"1970-01-01T00:00:00Z\",\"level\":\"debug\",\"text\":\"two\\\\x0Alines\",\"lost\":2}\n");
+    assert_string_equal(
+        (char *)line.data,
+        "{\"time\":\"1970-01-01T00:00:00Z\",\"level\":\"debug\",\"text\":\"two\\\\x0Alines\",\"lost\":2}\n");
     log_record_free(record);
     buffer_free(&line);
 }
@@ -167,8 +170,8 @@ static void test_document(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_event_string), cmocka_unit_test(test_event_string_is_cut),
-        cmocka_unit_test(test_event_ids),    cmocka_unit_test(test_json),
+        cmocka_unit_test(test_event_string),        cmocka_unit_test(test_event_string_is_cut),
+        cmocka_unit_test(test_event_ids),           cmocka_unit_test(test_json),
         cmocka_unit_test(test_json_of_every_event), cmocka_unit_test(test_document),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,7 +11,7 @@
 
 #include "service/entry.h"
 
-#define LONG_MS 30000
+#define LONG_MS      30000
 #define STATUSES_MAX 32
 
 static struct {
@@ -123,7 +123,8 @@ static DWORD control(DWORD code)
 static void assert_status(unsigned index, DWORD state, DWORD checkpoint, bool accepts)
 {
     const SERVICE_STATUS *status = &test.statuses[index];
-    DWORD accepted = SERVICE_ACCEPT_STOP | SERVICE_ACCEPT_PRESHUTDOWN | SERVICE_ACCEPT_SHUTDOWN | SERVICE_ACCEPT_PARAMCHANGE;
+    DWORD accepted =
+        SERVICE_ACCEPT_STOP | SERVICE_ACCEPT_PRESHUTDOWN | SERVICE_ACCEPT_SHUTDOWN | SERVICE_ACCEPT_PARAMCHANGE;
     assert_int_equal(status->dwServiceType, SERVICE_WIN32_OWN_PROCESS);
     assert_int_equal(status->dwCurrentState, state);
     assert_int_equal(status->dwCheckPoint, checkpoint);
@@ -252,8 +253,8 @@ static void test_failures_are_reported(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_start_and_stop),     cmocka_unit_test(test_start_that_fails),
-        cmocka_unit_test(test_ending_controls),    cmocka_unit_test(test_reload_and_others),
+        cmocka_unit_test(test_start_and_stop),        cmocka_unit_test(test_start_that_fails),
+        cmocka_unit_test(test_ending_controls),       cmocka_unit_test(test_reload_and_others),
         cmocka_unit_test(test_failures_are_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

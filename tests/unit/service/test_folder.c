@@ -56,6 +56,8 @@ static void make_with(const char *path, const wchar_t *sddl)
     assert_true(ConvertStringSecurityDescriptorToSecurityDescriptorW(sddl, SDDL_REVISION_1, &descriptor, NULL));
     SECURITY_ATTRIBUTES attributes = {.nLength = sizeof attributes, .lpSecurityDescriptor = descriptor};
     assert_true(CreateDirectoryW(wide, &attributes));
+    /* Wine makes it through the umask; setting the DACL does not. */
+    assert_true(SetFileSecurityW(wide, DACL_SECURITY_INFORMATION, descriptor));
     LocalFree(descriptor);
     free(wide);
 }
