@@ -9,9 +9,9 @@
 #include "export/tar.h"
 
 /* The modes of go-winio's backuptar: the type alone. */
-#define MODE_FOLDER 0040000u
-#define MODE_FILE 0100000u
-#define MODE_LINK 0120000u
+#define MODE_FOLDER    0040000u
+#define MODE_FILE      0100000u
+#define MODE_LINK      0120000u
 #define MODE_HARD_LINK 0644u
 
 #define ALTERNATES_MAX 100000 /* of one file; NTFS ends far below */
@@ -128,12 +128,14 @@ static struct error *read_reparse(const struct entry *entry, struct stream_reade
         return error;
     if (reparse.kind == REPARSE_CONTAINER)
         return error_make(ERROR_KIND_DATA_LOSS, "read backup stream", entry->path,
-                          "reparse tag 0x%08" PRIX32 " is a placeholder of the container filter: the layer was exported "
+                          "reparse tag 0x%08" PRIX32
+                          " is a placeholder of the container filter: the layer was exported "
                           "without it being resolved",
                           reparse.tag);
     if (reparse.kind == REPARSE_UNKNOWN) {
         deviations_add(deviations, "unknown_reparse", entry->path,
-                       "Reparse tag 0x%08" PRIX32 " has no form in a tar; the entry is written without it.", reparse.tag);
+                       "Reparse tag 0x%08" PRIX32 " has no form in a tar; the entry is written without it.",
+                       reparse.tag);
         return NULL;
     }
     free(findings->reparse.target);
@@ -142,14 +144,15 @@ static struct error *read_reparse(const struct entry *entry, struct stream_reade
     return NULL;
 }
 
-static struct error *add_alternate(const struct entry *entry, struct findings *findings, const struct stream_header *header,
-                                   struct deviations *deviations)
+static struct error *add_alternate(const struct entry *entry, struct findings *findings,
+                                   const struct stream_header *header, struct deviations *deviations)
 {
     size_t count = findings->alternate_count;
     if (count == ALTERNATES_MAX)
         return damaged(entry, "it has more alternate streams than a file can have");
     if ((count & (count - 1)) == 0)
-        findings->alternates = mem_resize_array(findings->alternates, count ? count * 2 : 1, sizeof *findings->alternates);
+        findings->alternates =
+            mem_resize_array(findings->alternates, count ? count * 2 : 1, sizeof *findings->alternates);
     char *name = alternate_name(header);
     findings->alternates[findings->alternate_count++] = (struct content){.name = name, .size = header->size};
     if (!text_is_utf8(name, strlen(name))) {
@@ -213,8 +216,8 @@ static struct error *find(const struct entry *entry, struct stream_source *sourc
             findings->left_out |= 1u << header.id;
             break;
         default:
-            error = error_make(ERROR_KIND_DATA_LOSS, "read backup stream", entry->path, "stream id %" PRIu32 " is unknown",
-                               header.id);
+            error = error_make(ERROR_KIND_DATA_LOSS, "read backup stream", entry->path,
+                               "stream id %" PRIu32 " is unknown", header.id);
         }
         if (error)
             return error;
@@ -239,8 +242,8 @@ static struct error *copy(struct stream_reader *reader, struct packer *packer)
 
 /* A later pass: writes the content of the data stream (`which` -1) or of the alternate stream with that number, holes as
  * zeros, filled up to a whole block. What the first pass found must still be there: the headers are out already. */
-static struct error *write_content(const struct entry *entry, struct stream_source *source, const struct content *content,
-                                   long which, struct packer *packer)
+static struct error *write_content(const struct entry *entry, struct stream_source *source,
+                                   const struct content *content, long which, struct packer *packer)
 {
     struct stream_reader reader;
     struct error *error = source->rewind(source);
@@ -265,7 +268,8 @@ static struct error *write_content(const struct entry *entry, struct stream_sour
         if (!current)
             continue;
         if (header.id == STREAM_SPARSE_BLOCK) {
-            if (header.offset < written || header.offset > content->size || header.size > content->size - header.offset) {
+            if (header.offset < written || header.offset > content->size ||
+                header.size > content->size - header.offset) {
                 error = damaged(entry, "it changed while it was read");
                 break;
             }
@@ -295,8 +299,9 @@ static struct error *write_header(const struct tar_entry *tar, struct packer *pa
     return error;
 }
 
-static struct error *write_alternate(const struct entry *entry, struct stream_source *source, const struct content *content,
-                                     long which, unsigned mode, struct packer *packer, struct export_control *control)
+static struct error *write_alternate(const struct entry *entry, struct stream_source *source,
+                                     const struct content *content, long which, unsigned mode, struct packer *packer,
+                                     struct export_control *control)
 {
     char *path = str_format("%s%s", entry->path, content->name);
     const struct tar_entry tar = {
@@ -344,7 +349,9 @@ struct error *entry_write(const struct entry *entry, struct stream_source *sourc
     bool no_content = entry->folder || findings.has_reparse;
     struct tar_entry tar = {
         .path = entry->path,
-        .type = findings.has_reparse ? TAR_SYMBOLIC_LINK : entry->folder ? TAR_FOLDER : TAR_FILE,
+        .type = findings.has_reparse ? TAR_SYMBOLIC_LINK
+                : entry->folder      ? TAR_FOLDER
+                                     : TAR_FILE,
         .mode = (entry->folder ? MODE_FOLDER : 0) | (findings.has_reparse ? MODE_LINK : 0) |
                 (findings.has_data && !entry->folder ? MODE_FILE : 0),
         .size = no_content ? 0 : findings.data.size,

@@ -28,7 +28,7 @@ struct error *entry_write_hard_link(const struct entry *entry, const char *first
                                     struct export_control *control) ERROR_MUST_CHECK;
 
 /* FOLDER/.wh.NAME for a path that the layer deletes. */
-struct error *entry_write_whiteout(const char *path, struct packer *packer, struct export_control *control)
-    ERROR_MUST_CHECK;
+struct error *entry_write_whiteout(const char *path, struct packer *packer,
+                                   struct export_control *control) ERROR_MUST_CHECK;
 
 #endif

@@ -42,9 +42,9 @@ struct export_deviation {
 #define EXPORT_DEVIATIONS_MAX 1000
 
 struct export_result {
-    char digest[72];  /* "sha256:…" of the output */
-    char diff_id[72]; /* of the uncompressed archive */
-    uint64_t size;    /* bytes of the output */
+    char digest[72];        /* "sha256:…" of the output */
+    char diff_id[72];       /* of the uncompressed archive */
+    uint64_t size;          /* bytes of the output */
     const char *media_type; /* static */
     uint64_t entries;
     double staging_seconds; /* filled in by the worker */
@@ -59,7 +59,8 @@ void export_result_free(struct export_result *result);
 /* Shared between the thread that works and whoever looks on (heartbeats, cancel). Zero-initialise, then export_control_init. */
 struct export_control {
     _Atomic uint64_t entries, bytes, output_bytes, removed;
-    _Atomic bool cancelled; /* set by anybody: the engine returns CANCELLED within a second, in the middle of a file too */
+    _Atomic bool
+        cancelled; /* set by anybody: the engine returns CANCELLED within a second, in the middle of a file too */
     _Atomic bool go_around; /* set by the watchdog: what resists is skipped and reported instead of retried */
     void *path_lock;        /* the path in hand, see export_control_path */
     char *path;
@@ -87,15 +88,16 @@ struct export_archive_options {
 
 /* Writes the whole archive. On failure the output is incomplete and the caller throws it away. Errors: CANCELLED;
  * DATA_LOSS for a folder that is no transport format, naming the file; the output's own error; the system's, with path. */
-struct error *export_archive(const struct export_archive_options *options, struct export_result **ret_result)
-    ERROR_MUST_CHECK;
+struct error *export_archive(const struct export_archive_options *options,
+                             struct export_result **ret_result) ERROR_MUST_CHECK;
 
 /* A file output: written beside its final name and put in place complete and flushed, or not at all. */
 struct export_file;
 struct error *export_file_open(const char *path, bool overwrite, struct export_file **ret_file) ERROR_MUST_CHECK;
 const struct export_output *export_file_output(struct export_file *file);
-struct error *export_file_commit(struct export_file *file) ERROR_MUST_CHECK; /* flush, rename; export_file_free is still due */
-void export_file_free(struct export_file *file); /* without commit: removes what was written */
+struct error *
+export_file_commit(struct export_file *file) ERROR_MUST_CHECK; /* flush, rename; export_file_free is still due */
+void export_file_free(struct export_file *file);               /* without commit: removes what was written */
 
 /* Removes a folder and all below it, by handle, never following a reparse point, never leaving its root, never looping.
  * An entry that resists is reported and passed by. Returns NULL also when entries are left: look at `left_total`. A set
@@ -106,8 +108,8 @@ struct remover_report {
     uint64_t left_total;
     uint64_t removed;
 };
-struct error *remover_run(const char *folder, struct export_control *control, struct remover_report *ret_report)
-    ERROR_MUST_CHECK;
+struct error *remover_run(const char *folder, struct export_control *control,
+                          struct remover_report *ret_report) ERROR_MUST_CHECK;
 void remover_report_free(struct remover_report *report);
 
 #endif

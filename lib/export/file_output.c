@@ -8,10 +8,10 @@
 #include "export/export.h"
 
 /* Scanners hold what was just written for a moment: so long a refused rename is tried again. */
-#define RENAME_MS 1000
-#define PAUSE_MS 20
+#define RENAME_MS      1000
+#define PAUSE_MS       20
 #define RENAME_INFO_EX 22 /* FileRenameInfoEx, since 1607 */
-#define NAME_TRIES 100
+#define NAME_TRIES     100
 
 struct export_file {
     struct export_output output;

@@ -11,30 +11,30 @@
 #ifndef FILE_OPEN_REPARSE_POINT
 #define FILE_OPEN_REPARSE_POINT 0x00200000
 #endif
-#define DONT_REPARSE 0x00001000u /* OBJ_DONT_REPARSE, since Windows 10 1607 */
-#define DISPOSITION_EX 64        /* FileDispositionInformationEx, since 1607; IGNORE_READONLY since 1809 */
+#define DONT_REPARSE              0x00001000u /* OBJ_DONT_REPARSE, since Windows 10 1607 */
+#define DISPOSITION_EX            64          /* FileDispositionInformationEx, since 1607; IGNORE_READONLY since 1809 */
 #define FILE_ID_INFORMATION_CLASS 59
-#define LIST_BUFFER (64u << 10)
-#define NAME_BUFFER (sizeof(FILE_NAME_INFORMATION) + 65536)
+#define LIST_BUFFER               (64u << 10)
+#define NAME_BUFFER               (sizeof(FILE_NAME_INFORMATION) + 65536)
 
-#define NT_INVALID_INFO_CLASS ((NTSTATUS)0xC0000003L)
-#define NT_INVALID_PARAMETER ((NTSTATUS)0xC000000DL)
-#define NT_NOT_IMPLEMENTED ((NTSTATUS)0xC0000002L)
-#define NT_NOT_SUPPORTED ((NTSTATUS)0xC00000BBL)
+#define NT_INVALID_INFO_CLASS     ((NTSTATUS)0xC0000003L)
+#define NT_INVALID_PARAMETER      ((NTSTATUS)0xC000000DL)
+#define NT_NOT_IMPLEMENTED        ((NTSTATUS)0xC0000002L)
+#define NT_NOT_SUPPORTED          ((NTSTATUS)0xC00000BBL)
 #define NT_INVALID_DEVICE_REQUEST ((NTSTATUS)0xC0000010L)
-#define NT_NO_MORE_FILES ((NTSTATUS)0x80000006L)
-#define NT_NO_SUCH_FILE ((NTSTATUS)0xC000000FL)
-#define NT_END_OF_FILE ((NTSTATUS)0xC0000011L)
-#define NT_OBJECT_PATH_NOT_FOUND ((NTSTATUS)0xC000003AL)
-#define NT_OBJECT_NAME_INVALID ((NTSTATUS)0xC0000033L)
+#define NT_NO_MORE_FILES          ((NTSTATUS)0x80000006L)
+#define NT_NO_SUCH_FILE           ((NTSTATUS)0xC000000FL)
+#define NT_END_OF_FILE            ((NTSTATUS)0xC0000011L)
+#define NT_OBJECT_PATH_NOT_FOUND  ((NTSTATUS)0xC000003AL)
+#define NT_OBJECT_NAME_INVALID    ((NTSTATUS)0xC0000033L)
 #define NT_OBJECT_PATH_SYNTAX_BAD ((NTSTATUS)0xC000003BL)
-#define NT_NOT_A_DIRECTORY ((NTSTATUS)0xC0000103L)
+#define NT_NOT_A_DIRECTORY        ((NTSTATUS)0xC0000103L)
 
-NTSTATUS NTAPI NtQueryDirectoryFile(HANDLE file, HANDLE event, PIO_APC_ROUTINE apc, PVOID apc_context, PIO_STATUS_BLOCK io,
-                                    PVOID data, ULONG size, FILE_INFORMATION_CLASS information, BOOLEAN single,
-                                    PUNICODE_STRING pattern, BOOLEAN restart);
-NTSTATUS NTAPI NtReadFile(HANDLE file, HANDLE event, PIO_APC_ROUTINE apc, PVOID apc_context, PIO_STATUS_BLOCK io, PVOID data,
-                          ULONG size, PLARGE_INTEGER offset, PULONG key);
+NTSTATUS NTAPI NtQueryDirectoryFile(HANDLE file, HANDLE event, PIO_APC_ROUTINE apc, PVOID apc_context,
+                                    PIO_STATUS_BLOCK io, PVOID data, ULONG size, FILE_INFORMATION_CLASS information,
+                                    BOOLEAN single, PUNICODE_STRING pattern, BOOLEAN restart);
+NTSTATUS NTAPI NtReadFile(HANDLE file, HANDLE event, PIO_APC_ROUTINE apc, PVOID apc_context, PIO_STATUS_BLOCK io,
+                          PVOID data, ULONG size, PLARGE_INTEGER offset, PULONG key);
 
 static const ULONG share_all = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
 static const ULONG options_all = FILE_SYNCHRONOUS_IO_NONALERT | FILE_OPEN_FOR_BACKUP_INTENT | FILE_OPEN_REPARSE_POINT;
@@ -64,8 +64,8 @@ struct error *folder_open(const char *path, ACCESS_MASK access, HANDLE *ret_hand
     return NULL;
 }
 
-static NTSTATUS open_relative(struct folder_volume *volume, HANDLE folder, const void *name, size_t bytes, ACCESS_MASK access,
-                              ULONG options, HANDLE *ret_handle)
+static NTSTATUS open_relative(struct folder_volume *volume, HANDLE folder, const void *name, size_t bytes,
+                              ACCESS_MASK access, ULONG options, HANDLE *ret_handle)
 {
     UNICODE_STRING text = {.Length = (USHORT)bytes, .MaximumLength = (USHORT)bytes, .Buffer = (WCHAR *)(uintptr_t)name};
     OBJECT_ATTRIBUTES attributes = {
@@ -87,8 +87,8 @@ static NTSTATUS open_relative(struct folder_volume *volume, HANDLE folder, const
             return status;
         /* Either this Windows does not know the flag, or something else is wrong: the call without it tells. */
         attributes.Attributes = 0;
-        status = NtCreateFile(&handle, access | SYNCHRONIZE | FILE_READ_ATTRIBUTES, &attributes, &io, NULL, 0, share_all,
-                              FILE_OPEN, options | options_all, NULL, 0);
+        status = NtCreateFile(&handle, access | SYNCHRONIZE | FILE_READ_ATTRIBUTES, &attributes, &io, NULL, 0,
+                              share_all, FILE_OPEN, options | options_all, NULL, 0);
         if (status >= 0) {
             volume->no_dont_reparse = !(options & FILE_OPEN_BY_FILE_ID);
             *ret_handle = handle;
@@ -97,8 +97,8 @@ static NTSTATUS open_relative(struct folder_volume *volume, HANDLE folder, const
     }
 }
 
-NTSTATUS folder_open_name(struct folder_volume *volume, HANDLE folder, const WCHAR *name, ACCESS_MASK access, ULONG options,
-                          HANDLE *ret_handle)
+NTSTATUS folder_open_name(struct folder_volume *volume, HANDLE folder, const WCHAR *name, ACCESS_MASK access,
+                          ULONG options, HANDLE *ret_handle)
 {
     return open_relative(volume, folder, name, wcslen(name) * sizeof(WCHAR), access, options, ret_handle);
 }
@@ -106,30 +106,31 @@ NTSTATUS folder_open_name(struct folder_volume *volume, HANDLE folder, const WCH
 /* Is it worth trying another way to the entry? Denials and sharing are not about the name. */
 static bool name_failed(NTSTATUS status)
 {
-    return status == NT_OBJECT_NAME_NOT_FOUND || status == NT_OBJECT_PATH_NOT_FOUND || status == NT_OBJECT_NAME_INVALID ||
-           status == NT_OBJECT_PATH_SYNTAX_BAD || status == NT_INVALID_PARAMETER || status == NT_NO_SUCH_FILE ||
-           status == NT_NOT_A_DIRECTORY;
+    return status == NT_OBJECT_NAME_NOT_FOUND || status == NT_OBJECT_PATH_NOT_FOUND ||
+           status == NT_OBJECT_NAME_INVALID || status == NT_OBJECT_PATH_SYNTAX_BAD || status == NT_INVALID_PARAMETER ||
+           status == NT_NO_SUCH_FILE || status == NT_NOT_A_DIRECTORY;
 }
 
-static NTSTATUS open_listed(struct folder_volume *volume, HANDLE folder, const struct folder_entry *entry, ACCESS_MASK access,
-                            ULONG options, HANDLE *ret_handle)
+static NTSTATUS open_listed(struct folder_volume *volume, HANDLE folder, const struct folder_entry *entry,
+                            ACCESS_MASK access, ULONG options, HANDLE *ret_handle)
 {
     NTSTATUS status = NT_OBJECT_NAME_NOT_FOUND;
     if (!entry->ambiguous) {
-        status = open_relative(volume, folder, entry->name, entry->name_units * sizeof(WCHAR), access, options, ret_handle);
+        status =
+            open_relative(volume, folder, entry->name, entry->name_units * sizeof(WCHAR), access, options, ret_handle);
         if (status >= 0 || !name_failed(status))
             return status;
         if (entry->short_units > 0) {
-            NTSTATUS second = open_relative(volume, folder, entry->short_name, entry->short_units * sizeof(WCHAR), access,
-                                            options, ret_handle);
+            NTSTATUS second = open_relative(volume, folder, entry->short_name, entry->short_units * sizeof(WCHAR),
+                                            access, options, ret_handle);
             if (second >= 0)
                 return second;
         }
     }
     if (entry->id == 0 || entry->id == UINT64_MAX)
         return status;
-    NTSTATUS by_id = open_relative(volume, folder, &entry->id, sizeof entry->id, access, options | FILE_OPEN_BY_FILE_ID,
-                                   ret_handle);
+    NTSTATUS by_id =
+        open_relative(volume, folder, &entry->id, sizeof entry->id, access, options | FILE_OPEN_BY_FILE_ID, ret_handle);
     return by_id >= 0 || !name_failed(by_id) ? by_id : status;
 }
 
@@ -172,8 +173,8 @@ static bool has_separator(const WCHAR *name, size_t units)
 
 /* Is what was opened an entry of the folder? Its name there may be the 8.3 one, and Wine drops trailing dots and blanks; so
  * only a separator in it tells that it is elsewhere, unless the listed name has one too. */
-static bool is_in_place(const struct folder_volume *volume, const struct folder_place *place, const struct folder_entry *entry,
-                        HANDLE handle)
+static bool is_in_place(const struct folder_volume *volume, const struct folder_place *place,
+                        const struct folder_entry *entry, HANDLE handle)
 {
     struct folder_place found;
     folder_find_place(volume, handle, &found);
@@ -289,8 +290,8 @@ NTSTATUS folder_list(HANDLE folder, struct folder_list *ret_list)
     NTSTATUS status;
     for (bool restart = true;; restart = false) {
         IO_STATUS_BLOCK io = {0};
-        status = NtQueryDirectoryFile(folder, NULL, NULL, NULL, &io, data, LIST_BUFFER, FileIdBothDirectoryInformation, FALSE,
-                                      NULL, restart);
+        status = NtQueryDirectoryFile(folder, NULL, NULL, NULL, &io, data, LIST_BUFFER, FileIdBothDirectoryInformation,
+                                      FALSE, NULL, restart);
         if (status < 0)
             break;
         for (size_t at = 0;;) {
@@ -389,8 +390,8 @@ NTSTATUS folder_id(HANDLE handle, uint8_t ret_id[16])
         uint8_t id[16];
     } information;
     IO_STATUS_BLOCK io;
-    NTSTATUS status =
-        NtQueryInformationFile(handle, &io, &information, sizeof information, (FILE_INFORMATION_CLASS)FILE_ID_INFORMATION_CLASS);
+    NTSTATUS status = NtQueryInformationFile(handle, &io, &information, sizeof information,
+                                             (FILE_INFORMATION_CLASS)FILE_ID_INFORMATION_CLASS);
     if (status >= 0)
         memcpy(ret_id, information.id, 16);
     return status;

@@ -16,11 +16,11 @@
 #include "base/error.h"
 
 /* Of ntstatus.h, which cannot be included beside windows.h. */
-#define NT_CANNOT_DELETE ((NTSTATUS)0xC0000121L)
-#define NT_DIRECTORY_NOT_EMPTY ((NTSTATUS)0xC0000101L)
-#define NT_OBJECT_NAME_NOT_FOUND ((NTSTATUS)0xC0000034L)
+#define NT_CANNOT_DELETE             ((NTSTATUS)0xC0000121L)
+#define NT_DIRECTORY_NOT_EMPTY       ((NTSTATUS)0xC0000101L)
+#define NT_OBJECT_NAME_NOT_FOUND     ((NTSTATUS)0xC0000034L)
 #define NT_REPARSE_POINT_ENCOUNTERED ((NTSTATUS)0xC000050BL)
-#define NT_DELETE_PENDING ((NTSTATUS)0xC0000056L)
+#define NT_DELETE_PENDING            ((NTSTATUS)0xC0000056L)
 
 /* What the volume below turned out to lack; remembered so that each is tried once. Zero-initialise. */
 struct folder_volume {

@@ -6,7 +6,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 
-#define TAG_MOUNT_POINT 0xa0000003u
+#define TAG_MOUNT_POINT   0xa0000003u
 #define TAG_SYMBOLIC_LINK 0xa000000cu
 
 static uint16_t read_u16(const uint8_t *bytes)
@@ -75,9 +75,8 @@ struct error *reparse_decode(const uint8_t *data, size_t size, const char *objec
                          : reparse_name(data + names, end - names, read_u16(data + 8), read_u16(data + 10));
     if (!target)
         return bad_reparse(object);
-    *ret_reparse = (struct reparse){.kind = tag == TAG_MOUNT_POINT ? REPARSE_MOUNT_POINT : REPARSE_SYMBOLIC_LINK,
-                                    .tag = tag,
-                                    .target = target};
+    *ret_reparse = (struct reparse){
+        .kind = tag == TAG_MOUNT_POINT ? REPARSE_MOUNT_POINT : REPARSE_SYMBOLIC_LINK, .tag = tag, .target = target};
     return NULL;
 }
 

@@ -18,13 +18,14 @@ enum reparse_kind {
 struct reparse {
     enum reparse_kind kind;
     uint32_t tag;
-    char *target; /* of links and mount points: the name people see, WTF-8, backslashes as stored. Freed by the caller */
+    char
+        *target; /* of links and mount points: the name people see, WTF-8, backslashes as stored. Freed by the caller */
 };
 
 /* REPARSE_DATA_BUFFER (MS-FSCC 2.1.2). The target is the print name; where that is empty the substitute name without its
  * `\??\`. DATA_LOSS when it is cut off or offsets lead outside. */
-struct error *reparse_decode(const uint8_t *data, size_t size, const char *object, struct reparse *ret_reparse)
-    ERROR_MUST_CHECK;
+struct error *reparse_decode(const uint8_t *data, size_t size, const char *object,
+                             struct reparse *ret_reparse) ERROR_MUST_CHECK;
 
 /* FILE_FULL_EA_INFORMATION (MS-FSCC 2.4.16). Calls `each` for every attribute in order; the name has no terminator.
  * DATA_LOSS when it is cut off. */

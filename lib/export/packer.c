@@ -9,8 +9,8 @@
 #include "export/sha256.h"
 #include "export/thread.h"
 
-#define WAIT_MS 100 /* how late a cancel is seen at most while waiting */
-#define CHUNKS_MAX 24
+#define WAIT_MS     100 /* how late a cancel is seen at most while waiting */
+#define CHUNKS_MAX  24
 #define THREADS_MAX 16
 
 /* Chunk sizes trade ratio against memory; the default levels were measured with bench_export (docs/export.md). */
@@ -206,15 +206,15 @@ static void packer_end(struct packer *packer)
 }
 
 struct error *packer_open(enum export_compression compression, int level, const struct export_output *output,
-                        struct export_control *control, struct packer **ret_pipe)
+                          struct export_control *control, struct packer **ret_pipe)
 {
     if ((unsigned)compression >= sizeof methods / sizeof methods[0])
         return error_make(ERROR_KIND_INVALID_ARGUMENT, "compress", NULL, "there is no compression number %d",
                           (int)compression);
     const struct method *method = &methods[compression];
     if (level < 0 || level > method->level_max)
-        return error_make(ERROR_KIND_INVALID_ARGUMENT, "compress", NULL, "level %d is not one of 0 (default) to %d", level,
-                          method->level_max);
+        return error_make(ERROR_KIND_INVALID_ARGUMENT, "compress", NULL, "level %d is not one of 0 (default) to %d",
+                          level, method->level_max);
 
     struct packer *packer = mem_new(struct packer);
     packer->compression = compression;

@@ -16,7 +16,7 @@ struct packer;
 /* `level` 0 is the default; INVALID_ARGUMENT when the compression has no such level. `output` and `control` must live as
  * long as the packer; bytes and output_bytes of `control` are kept up to date. */
 struct error *packer_open(enum export_compression compression, int level, const struct export_output *output,
-                        struct export_control *control, struct packer **ret_pipe) ERROR_MUST_CHECK;
+                          struct export_control *control, struct packer **ret_pipe) ERROR_MUST_CHECK;
 
 /* Room for more bytes, at least one; waits while all chunks are under way. Returns the output's error as soon as there is
  * one, and CANCELLED once control says so. */

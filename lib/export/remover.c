@@ -9,13 +9,13 @@
 
 /* Others may hold an entry for a moment after us (scanners, indexers): a folder is then "not empty" although nothing is
  * listed. So long it is tried again, per folder and in all. */
-#define NOT_EMPTY_MS 2000
+#define NOT_EMPTY_MS     2000
 #define NOT_EMPTY_ALL_MS 10000
-#define PAUSE_FIRST_MS 10
-#define PAUSE_MAX_MS 200
+#define PAUSE_FIRST_MS   10
+#define PAUSE_MAX_MS     200
 /* An enumeration that goes on while entries are deleted may skip some: passes are repeated while they remove something. So
  * many at most, in case somebody keeps on adding. */
-#define PASSES_MAX 100
+#define PASSES_MAX       100
 
 /* A folder that is being emptied. */
 struct level {
@@ -26,7 +26,7 @@ struct level {
     struct folder_list list;
     size_t next;
     unsigned passes;
-    bool removed_some; /* in this pass */
+    bool removed_some;  /* in this pass */
     uint64_t *given_up; /* entries that resisted: not tried, not reported twice */
     size_t given_up_count;
     /* Entries that were deleted. One that is listed again only goes with somebody's last handle, or not at all (Wine beyond 4096
@@ -181,7 +181,8 @@ static void enter(struct remover *remover, const struct folder_entry *entry)
     if (status >= 0)
         status = folder_info(handle, &info);
     /* It may have become something else since it was listed. */
-    if (status >= 0 && (info.attributes & FILE_ATTRIBUTE_REPARSE_POINT || !(info.attributes & FILE_ATTRIBUTE_DIRECTORY))) {
+    if (status >= 0 &&
+        (info.attributes & FILE_ATTRIBUTE_REPARSE_POINT || !(info.attributes & FILE_ATTRIBUTE_DIRECTORY))) {
         CloseHandle(handle);
         free(name);
         remove_entry(remover, entry);
@@ -277,7 +278,8 @@ struct error *remover_run(const char *folder, struct export_control *control, st
 {
     struct remover remover = {.control = control};
     HANDLE root = NULL;
-    struct error *error = folder_open(folder, FILE_LIST_DIRECTORY | FILE_TRAVERSE | DELETE | FILE_WRITE_ATTRIBUTES, &root);
+    struct error *error =
+        folder_open(folder, FILE_LIST_DIRECTORY | FILE_TRAVERSE | DELETE | FILE_WRITE_ATTRIBUTES, &root);
     if (error)
         return error;
     struct level *level = mem_new(struct level);

@@ -67,7 +67,7 @@ __attribute__((target("sse2"))) static void store(void *data, __m128i value)
 /* Four rounds, and the message schedule for the four that come sixteen later. m0 holds the words of these rounds. */
 #define ROUNDS(i, m0)                                                                                                  \
     do {                                                                                                               \
-        __m128i k = _mm_add_epi32(m0, load(constants + (i)));                            \
+        __m128i k = _mm_add_epi32(m0, load(constants + (i)));                                                          \
         cdgh = _mm_sha256rnds2_epu32(cdgh, abef, k);                                                                   \
         abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(k, 0x0e));                                          \
     } while (0)

@@ -6,13 +6,13 @@
 
 #include "base/memory.h"
 
-#define EA_BUFFER (64u << 10)
-#define REPARSE_BUFFER (16u << 10)
-#define STREAM_LIST_MAX (4u << 20)
-#define RANGES_AT_ONCE 256
+#define EA_BUFFER               (64u << 10)
+#define REPARSE_BUFFER          (16u << 10)
+#define STREAM_LIST_MAX         (4u << 20)
+#define RANGES_AT_ONCE          256
 
-#define NT_BUFFER_OVERFLOW ((NTSTATUS)0x80000005L)
-#define NT_BUFFER_TOO_SMALL ((NTSTATUS)0xC0000023L)
+#define NT_BUFFER_OVERFLOW      ((NTSTATUS)0x80000005L)
+#define NT_BUFFER_TOO_SMALL     ((NTSTATUS)0xC0000023L)
 #define NT_INFO_LENGTH_MISMATCH ((NTSTATUS)0xC0000004L)
 
 NTSTATUS NTAPI NtQueryEaFile(HANDLE file, PIO_STATUS_BLOCK io, PVOID data, ULONG size, BOOLEAN single, PVOID list,
@@ -322,8 +322,8 @@ static struct error *make_sparse_data(struct made_source *made, HANDLE handle, u
         IO_STATUS_BLOCK io = {0};
         want.FileOffset.QuadPart = (LONGLONG)from;
         want.Length.QuadPart = (LONGLONG)(size - from);
-        NTSTATUS status = NtFsControlFile(handle, NULL, NULL, NULL, &io, FSCTL_QUERY_ALLOCATED_RANGES, &want, sizeof want,
-                                          ranges, sizeof ranges);
+        NTSTATUS status = NtFsControlFile(handle, NULL, NULL, NULL, &io, FSCTL_QUERY_ALLOCATED_RANGES, &want,
+                                          sizeof want, ranges, sizeof ranges);
         if (status < 0 && status != NT_BUFFER_OVERFLOW) {
             if (blocks)
                 return error_ntstatus((uint32_t)status, "read allocated ranges", made->path, NULL);

@@ -88,7 +88,8 @@ void stream_reader_init(struct stream_reader *reader, struct stream_source *sour
 
 static struct error *cut_off(const struct stream_reader *reader, const char *what)
 {
-    return error_make(ERROR_KIND_DATA_LOSS, "read backup stream", reader->object, "the file ends in the middle of %s", what);
+    return error_make(ERROR_KIND_DATA_LOSS, "read backup stream", reader->object, "the file ends in the middle of %s",
+                      what);
 }
 
 static struct error *skip_rest(struct stream_reader *reader)
@@ -126,7 +127,8 @@ struct error *stream_next(struct stream_reader *reader, struct stream_header *re
     uint32_t id = read_u32(bytes);
     uint64_t size = read_u64(bytes + 8);
     uint32_t name_bytes = read_u32(bytes + 16);
-    if (size > INT64_MAX || name_bytes > STREAM_NAME_MAX || name_bytes % 2 != 0 || (id == STREAM_SPARSE_BLOCK && size < 8))
+    if (size > INT64_MAX || name_bytes > STREAM_NAME_MAX || name_bytes % 2 != 0 ||
+        (id == STREAM_SPARSE_BLOCK && size < 8))
         return error_make(ERROR_KIND_DATA_LOSS, "read backup stream", reader->object,
                           "stream %u says it has %llu bytes and a name of %u bytes, which cannot be", id,
                           (unsigned long long)size, name_bytes);

@@ -29,9 +29,9 @@ enum stream_id {
     STREAM_GHOSTED_EXTENTS = 11,
 };
 #define STREAM_ATTRIBUTE_SPARSE 8u
-#define STREAM_HEADER_SIZE 20
-#define STREAM_NAME_MAX 1024           /* bytes: ":" + 255 units + ":$DATA", with room */
-#define STREAM_METADATA_MAX (1u << 20) /* bytes of a security, EA or reparse stream; NTFS allows 64 KiB each */
+#define STREAM_HEADER_SIZE      20
+#define STREAM_NAME_MAX         1024       /* bytes: ":" + 255 units + ":$DATA", with room */
+#define STREAM_METADATA_MAX     (1u << 20) /* bytes of a security, EA or reparse stream; NTFS allows 64 KiB each */
 
 /* Where the bytes come from. Every function may fail with the system's error. */
 struct stream_source {
@@ -65,7 +65,8 @@ void stream_reader_init(struct stream_reader *reader, struct stream_source *sour
 
 /* Goes to the next stream, passing over what is left of the current one. *ret_end is true when the source ended just
  * there. Errors: DATA_LOSS for a header or a content that is cut off, a name or size that cannot be. */
-struct error *stream_next(struct stream_reader *reader, struct stream_header *ret_header, bool *ret_end) ERROR_MUST_CHECK;
+struct error *stream_next(struct stream_reader *reader, struct stream_header *ret_header,
+                          bool *ret_end) ERROR_MUST_CHECK;
 /* Reads from the current stream's content; 0 bytes at its end. DATA_LOSS when the source ends before it. */
 struct error *stream_read(struct stream_reader *reader, void *data, size_t size, size_t *ret_got) ERROR_MUST_CHECK;
 /* All that is left of the current stream into an empty buffer; more than STREAM_METADATA_MAX is DATA_LOSS. */

@@ -8,8 +8,8 @@
 #include "base/text.h"
 
 #define SECONDS_1601_TO_1970 INT64_C(11644473600)
-#define TICKS UINT64_C(10000000) /* of a FILETIME in a second */
-#define XATTR_PREFIX "MSWINDOWS.xattr."
+#define TICKS                UINT64_C(10000000) /* of a FILETIME in a second */
+#define XATTR_PREFIX         "MSWINDOWS.xattr."
 
 /* ustar, POSIX.1-1988. */
 struct header {
@@ -68,7 +68,8 @@ static char *base64(const uint8_t *data, size_t size, size_t *ret_size)
     char *out = text;
     for (size_t i = 0; i < size; i += 3) {
         size_t have = size - i;
-        uint32_t group = (uint32_t)data[i] << 16 | (have > 1 ? (uint32_t)data[i + 1] << 8 : 0) | (have > 2 ? data[i + 2] : 0);
+        uint32_t group =
+            (uint32_t)data[i] << 16 | (have > 1 ? (uint32_t)data[i + 1] << 8 : 0) | (have > 2 ? data[i + 2] : 0);
         *out++ = digits[group >> 18];
         *out++ = digits[group >> 12 & 63];
         *out++ = have > 1 ? digits[group >> 6 & 63] : '=';
@@ -81,7 +82,8 @@ static char *base64(const uint8_t *data, size_t size, size_t *ret_size)
 bool tar_xattr_record(const char *name, size_t name_size, const uint8_t *value, size_t value_size,
                       struct tar_record *ret_record)
 {
-    if (name_size == 0 || memchr(name, '=', name_size) || memchr(name, '\0', name_size) || !text_is_utf8(name, name_size))
+    if (name_size == 0 || memchr(name, '=', name_size) || memchr(name, '\0', name_size) ||
+        !text_is_utf8(name, name_size))
         return false;
     ret_record->key = str_format(XATTR_PREFIX "%.*s", (int)name_size, name);
     ret_record->value = base64(value, value_size, &ret_record->value_size);
@@ -124,7 +126,8 @@ static void set_octal(char *field, size_t size, uint64_t value)
     snprintf(field, size, "%0*" PRIo64, (int)size - 1, value);
 }
 
-static void add_block(struct buffer *buffer, struct header *header, char type, unsigned mode, uint64_t size, int64_t mtime)
+static void add_block(struct buffer *buffer, struct header *header, char type, unsigned mode, uint64_t size,
+                      int64_t mtime)
 {
     set_octal(header->mode, sizeof header->mode, mode);
     set_octal(header->uid, sizeof header->uid, 0);
@@ -231,7 +234,8 @@ void tar_add_header(struct buffer *buffer, const struct tar_entry *entry)
     }
 
     size_t count = 0;
-    const struct tar_record **all = mem_new_array(records.own_count + entry->record_count + 1, const struct tar_record *);
+    const struct tar_record **all =
+        mem_new_array(records.own_count + entry->record_count + 1, const struct tar_record *);
     for (size_t i = 0; i < records.own_count; i++)
         all[count++] = &records.own[i];
     for (size_t i = 0; i < entry->record_count; i++)

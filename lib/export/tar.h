@@ -26,12 +26,12 @@ struct tar_entry {
     enum tar_type type;
     unsigned mode; /* as backuptar has it: only the type's bits */
     uint64_t size;
-    const char *link;   /* target of links; NULL: none */
-    uint64_t modified;  /* FILETIME; 0: none, written as 1970 */
-    uint64_t created;   /* FILETIME -> LIBARCHIVE.creationtime; 0: none */
+    const char *link;  /* target of links; NULL: none */
+    uint64_t modified; /* FILETIME; 0: none, written as 1970 */
+    uint64_t created;  /* FILETIME -> LIBARCHIVE.creationtime; 0: none */
     bool has_attributes;
-    uint32_t attributes; /* -> MSWINDOWS.fileattr */
-    bool mount_point;    /* -> MSWINDOWS.mountpoint */
+    uint32_t attributes;     /* -> MSWINDOWS.fileattr */
+    bool mount_point;        /* -> MSWINDOWS.mountpoint */
     const uint8_t *security; /* -> MSWINDOWS.rawsd; NULL: none */
     size_t security_size;
     const struct tar_record *records; /* further ones: MSWINDOWS.xattr.NAME. The last of several with one key counts */

@@ -74,7 +74,8 @@ struct error *thread_start(void (*run)(void *context), void *context, struct thr
     struct thread *thread = mem_new(struct thread);
     thread->run = run;
     thread->context = context;
-    thread->handle = (HANDLE)_beginthreadex(NULL, STACK_SIZE, thread_main, thread, STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
+    thread->handle =
+        (HANDLE)_beginthreadex(NULL, STACK_SIZE, thread_main, thread, STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
     if (!thread->handle) {
         struct error *error = error_win32(GetLastError(), "start thread", NULL, NULL);
         free(thread);

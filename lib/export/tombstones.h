@@ -9,7 +9,7 @@
 #include "base/error.h"
 
 struct tombstone {
-    char *path;        /* relative to the layer, slashes: Files/Windows/notepad.exe */
+    char *path;         /* relative to the layer, slashes: Files/Windows/notepad.exe */
     size_t folder_size; /* bytes of `path` that are the folder's path: Files/Windows */
     bool written;
 };
@@ -23,8 +23,8 @@ struct tombstones {
 
 /* DATA_LOSS when the first line is not BOM + "Version 1.0" or a line is no path below Files, naming the line. Empty lines
  * mean nothing. `object` is the file's path for errors. */
-struct error *tombstones_parse(const char *text, size_t size, const char *object, struct tombstones *ret_tombstones)
-    ERROR_MUST_CHECK;
+struct error *tombstones_parse(const char *text, size_t size, const char *object,
+                               struct tombstones *ret_tombstones) ERROR_MUST_CHECK;
 void tombstones_free(struct tombstones *tombstones);
 
 /* The rows of one folder (by its path relative to the layer, slashes): *ret_first is the index of the first. */

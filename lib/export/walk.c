@@ -7,12 +7,12 @@
 #include "export/source.h"
 #include "export/thread.h"
 
-#define READERS 3
-#define WAIT_MS 100 /* how late a cancel is seen at most while waiting */
-#define SIDECAR L".$wcidirs$"
+#define READERS       3
+#define WAIT_MS       100 /* how late a cancel is seen at most while waiting */
+#define SIDECAR       L".$wcidirs$"
 #define SIDECAR_UNITS 10
 #ifndef FILE_ATTRIBUTE_RECALL_ON_OPEN
-#define FILE_ATTRIBUTE_RECALL_ON_OPEN 0x00040000
+#define FILE_ATTRIBUTE_RECALL_ON_OPEN        0x00040000
 #define FILE_ATTRIBUTE_RECALL_ON_DATA_ACCESS 0x00400000
 #endif
 #define PREFIX_SIZE 4 /* attributes before the backup stream in transport format */
@@ -204,8 +204,8 @@ static bool queue_ticket(struct walk *walk, struct ticket *ticket)
     return !stopping;
 }
 
-static bool queue_note(struct walk *walk, const struct open_folder *parent, const struct folder_entry *entry, const char *kind,
-                       const char *detail)
+static bool queue_note(struct walk *walk, const struct open_folder *parent, const struct folder_entry *entry,
+                       const char *kind, const char *detail)
 {
     struct ticket *ticket = mem_zero(sizeof *ticket);
     ticket->item = (struct walk_item){.kind = WALK_NOTE, .note = kind, .detail = detail};
@@ -255,8 +255,8 @@ static const struct folder_entry *find_sidecar(const struct folder_list *list, c
     return find_entry(list, name, folder->name_units + SIDECAR_UNITS);
 }
 
-static struct error *path_error(NTSTATUS status, const char *operation, const struct open_folder *parent, const WCHAR *name,
-                                size_t units)
+static struct error *path_error(NTSTATUS status, const char *operation, const struct open_folder *parent,
+                                const WCHAR *name, size_t units)
 {
     char *path = entry_path(parent, name, units);
     struct error *error = error_ntstatus((uint32_t)status, operation, path, NULL);
@@ -266,7 +266,8 @@ static struct error *path_error(NTSTATUS status, const char *operation, const st
 
 static struct error *not_transport(const char *path, const char *why)
 {
-    return error_make(ERROR_KIND_DATA_LOSS, "read export folder", path, "%s: this is no folder in transport format", why);
+    return error_make(ERROR_KIND_DATA_LOSS, "read export folder", path, "%s: this is no folder in transport format",
+                      why);
 }
 
 static bool queue_entry(struct walk *walk, const struct frame *frame, const struct folder_entry *entry)
@@ -331,12 +332,13 @@ static struct error *frame_enter(struct walk *walk, struct frame **top, const st
     if (walk->options.remove)
         access |= DELETE | (entry->attributes & FILE_ATTRIBUTE_READONLY ? FILE_WRITE_ATTRIBUTES : 0);
     HANDLE handle = NULL;
-    NTSTATUS status = folder_open_entry(&walk->volume, frame->folder->handle, &frame->folder->place, entry, access, FILE_DIRECTORY_FILE, &handle);
+    NTSTATUS status = folder_open_entry(&walk->volume, frame->folder->handle, &frame->folder->place, entry, access,
+                                        FILE_DIRECTORY_FILE, &handle);
     if (status < 0)
         return path_error(status, "open folder", frame->folder, entry->name, entry->name_units);
     bool staged = frame->staged || (!walk->options.base && !frame->folder->parent && name_is(entry, "Files", false));
-    return frame_push(walk, top,
-                      folder_new(walk, frame->folder, entry->name, entry->name_units, handle, frame->staged), staged);
+    return frame_push(walk, top, folder_new(walk, frame->folder, entry->name, entry->name_units, handle, frame->staged),
+                      staged);
 }
 
 /* What of a base layer's folder belongs to the layer: Files, and UtilityVM with its Files. */
@@ -354,7 +356,8 @@ static bool base_takes(const struct frame *frame, const struct folder_entry *ent
 static bool utility_vm_has_files(struct walk *walk, const struct frame *frame, const struct folder_entry *entry)
 {
     HANDLE vm = NULL, files = NULL;
-    if (folder_open_entry(&walk->volume, frame->folder->handle, &frame->folder->place, entry, FILE_TRAVERSE, FILE_DIRECTORY_FILE, &vm) >= 0 &&
+    if (folder_open_entry(&walk->volume, frame->folder->handle, &frame->folder->place, entry, FILE_TRAVERSE,
+                          FILE_DIRECTORY_FILE, &vm) >= 0 &&
         folder_open_name(&walk->volume, vm, L"Files", FILE_TRAVERSE, FILE_DIRECTORY_FILE, &files) >= 0)
         CloseHandle(files);
     if (vm)
@@ -412,8 +415,9 @@ static struct error *scan_entry(struct walk *walk, struct frame **top, const str
         return NULL;
     }
     if (has_separator(entry))
-        *ret_more = queue_note(walk, frame->folder, entry, "separator_in_name",
-                               "The name holds a separator, which no name on Windows does; readers will take it apart.");
+        *ret_more =
+            queue_note(walk, frame->folder, entry, "separator_in_name",
+                       "The name holds a separator, which no name on Windows does; readers will take it apart.");
     if (*ret_more)
         *ret_more = queue_entry(walk, frame, entry);
     if (*ret_more && is_folder(entry) && !(entry->attributes & FILE_ATTRIBUTE_REPARSE_POINT))
@@ -515,10 +519,11 @@ static struct error *open_entry(struct walk *walk, struct ticket *ticket)
         access |= DELETE | (entry->attributes & FILE_ATTRIBUTE_READONLY ? FILE_WRITE_ATTRIBUTES : 0);
     NTSTATUS status = -1;
     if (security) /* the SACL, where the privilege is there */
-        status = folder_open_entry(&walk->volume, ticket->parent->handle, &ticket->parent->place, entry, access | ACCESS_SYSTEM_SECURITY, 0,
-                                   &ticket->handle);
+        status = folder_open_entry(&walk->volume, ticket->parent->handle, &ticket->parent->place, entry,
+                                   access | ACCESS_SYSTEM_SECURITY, 0, &ticket->handle);
     if (status < 0)
-        status = folder_open_entry(&walk->volume, ticket->parent->handle, &ticket->parent->place, entry, access, 0, &ticket->handle);
+        status = folder_open_entry(&walk->volume, ticket->parent->handle, &ticket->parent->place, entry, access, 0,
+                                   &ticket->handle);
     struct folder_info info;
     if (status == NT_REPARSE_POINT_ENCOUNTERED && ticket->staged)
         return not_transport(item->path, "it is a link in the export folder itself");

@@ -43,7 +43,7 @@ struct walk_item {
     bool name_is_utf16;
     uint32_t attributes;
     uint32_t links;
-    uint8_t id[16]; /* of a file: from the handle when it has several names, else from the listing */
+    uint8_t id[16];               /* of a file: from the handle when it has several names, else from the listing */
     uint64_t modified, created;   /* FILETIME */
     struct stream_source *source; /* its backup stream */
 };
