@@ -172,10 +172,13 @@ static void read_outcome(struct outcome *outcome, struct job *cleaner, const cha
     outcome->how = message_text(end, "how");
     if (release_error != NULL)
         outcome->release_reason = error_text(release_error);
-    if (remove_error != NULL)
-        outcome->remove_reason = error_text(remove_error);
-    else if (outcome->count > 0)
-        outcome->remove_reason = str_format("%s: %s", outcome->left[0].path, outcome->left[0].detail);
+    char *call = remove_error != NULL ? error_text(remove_error) : NULL;
+    if (outcome->count > 0)
+        outcome->remove_reason = str_format("%s%s%s: %s", call != NULL ? call : "", call != NULL ? "; left: " : "",
+                                            outcome->left[0].path, outcome->left[0].detail);
+    else
+        outcome->remove_reason = str_copy(call);
+    free(call);
     error_free(release_error);
     error_free(remove_error);
 }

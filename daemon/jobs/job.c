@@ -139,9 +139,11 @@ static struct delivery *delivery_new(enum delivery_kind kind)
     return delivery;
 }
 
-/* Only the newest progress that was not yet told is of interest. */
+/* Only the newest progress that was not yet told is of interest, and none after the result. */
 void job_tell_progress(struct job *job)
 {
+    if (job->complete)
+        return;
     struct delivery *last = job->deliveries;
     while (last != NULL && last->next != NULL)
         last = last->next;

@@ -218,18 +218,6 @@ out:
     return error;
 }
 
-static bool same_layer(const char *a, const char *b)
-{
-    char *verbatim_a = NULL, *verbatim_b = NULL;
-    struct error *error = path_verbatim(a, &verbatim_a);
-    error_keep_first(&error, path_verbatim(b, &verbatim_b));
-    bool same = error == NULL && text_equal_ascii_nocase(verbatim_a, verbatim_b);
-    error_free(error);
-    free(verbatim_a);
-    free(verbatim_b);
-    return same;
-}
-
 struct error *jobs_release_layer(struct jobs *jobs, const char *holder, const char *scratch)
 {
     struct error *error = check_path(scratch, "the scratch layer");
@@ -237,7 +225,7 @@ struct error *jobs_release_layer(struct jobs *jobs, const char *holder, const ch
         return error;
     AcquireSRWLockExclusive(&jobs->lock);
     struct remains *remains = jobs->remains;
-    while (remains != NULL && !(remains->mounted && strcmp(remains->holder, holder) == 0 && same_layer(remains->layer, scratch)))
+    while (remains != NULL && !(remains->mounted && strcmp(remains->holder, holder) == 0 && claims_same_layer(remains->layer, scratch)))
         remains = remains->next;
     if (remains == NULL) {
         const char *other = claims_holder(jobs->claims, scratch);

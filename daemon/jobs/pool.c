@@ -95,13 +95,6 @@ static void lane_staff(struct jobs *jobs, enum lane_id id)
         coming++;
 }
 
-void pool_start_kept(struct jobs *jobs)
-{
-    for (int id = 0; id < LANE_COUNT && !jobs->closing; id++)
-        while (jobs->lanes[id].count < jobs->lanes[id].kept && worker_new(jobs, (enum lane_id)id))
-            ;
-}
-
 void pool_submit(struct job *job)
 {
     job_hold(job);
@@ -432,8 +425,8 @@ static void leave(struct worker *worker, bool replace)
     jobs->lanes[lane].count--;
     while ((message = outgoing_take(worker)) != NULL)
         json_decref(message);
-    if (replace)
-        pool_start_kept(jobs);
+    if (replace && !jobs->closing && jobs->lanes[lane].count < jobs->lanes[lane].kept)
+        worker_new(jobs, lane);
     lane_staff(jobs, lane);
     jobs->threads--;
     process_close(&worker->process);

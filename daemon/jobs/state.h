@@ -237,7 +237,6 @@ void worker_post(struct worker *worker, json_t *message);
 /* Locked. */
 void worker_kill(struct worker *worker);
 void worker_abandon(struct worker *worker);
-void pool_start_kept(struct jobs *jobs); /* locked: fills the lanes up to what they keep */
 
 /* ---- supervise.c: on the worker's thread, unlocked ------------------------------------------------------------ */
 

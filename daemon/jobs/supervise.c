@@ -329,6 +329,23 @@ static void on_complete(struct job *job, const json_t *message)
     ReleaseSRWLockExclusive(&jobs->lock);
 }
 
+/* The layer is free again, whatever becomes of the folder. */
+static void on_released(struct job *job, const json_t *message)
+{
+    struct jobs *jobs = job->jobs;
+    (void)message;
+    if (job->remains == NULL)
+        return;
+    AcquireSRWLockExclusive(&jobs->lock);
+    job->remains->activated = false;
+    remains_unclaim(jobs, job->remains);
+    ReleaseSRWLockExclusive(&jobs->lock);
+    struct error *error = remains_sync(jobs, job->remains);
+    if (error != NULL)
+        log_debug("job %s: that its layer is released could not be journalled: %s", job->id, error->message);
+    error_free(error);
+}
+
 static void on_failed(struct job *job, const json_t *message)
 {
     AcquireSRWLockExclusive(&job->jobs->lock);
@@ -417,7 +434,7 @@ struct error *supervise_frame(struct worker *worker, struct job *job, struct wir
         const char *type;
         void (*handle)(struct job *job, const json_t *message);
     } handlers[] = {{"phase", on_phase},   {"progress", on_progress}, {"request", on_request}, {"release", on_release},
-                    {"complete", on_complete}, {"failed", on_failed}};
+                    {"complete", on_complete}, {"released", on_released}, {"failed", on_failed}};
     json_t *message = NULL;
     (void)worker;
     if (frame->type == WIRE_DATA) {

@@ -37,8 +37,12 @@ struct work {
     const char *granted;   /* the step that was granted and not yet taken up, static; NULL: none */
     struct error *refused; /* the answer to a request, if it was no */
     uint64_t credit;       /* bytes of the archive that may be sent now */
+    HANDLE staging_changes; /* signalled when something in the staging folder changed, or NULL */
+    uint64_t changes_seen;
 };
 
+/* Changes in the folder count as progress from now on; NULL: no more, and no handle of it is open. */
+void work_watch_staging(struct work *work, const char *folder);
 /* Each phase is told before its first step. */
 void work_phase(struct work *work, const char *phase);
 /* Asks for leave to do a step ("activate": it is journalled first; "prepare": the turn) and waits for it. CANCELLED. */

@@ -117,7 +117,9 @@ static struct error *stage(struct export_work *export)
     }
     if (error == NULL) {
         export->staged = true;
+        work_watch_staging(work, export->staging);
         error = storage_export(storage, request->layer, export->staging, &parents);
+        work_watch_staging(work, NULL);
     }
     if (error == NULL)
         error = work_check(work);
@@ -174,6 +176,8 @@ static json_t *take_down(struct export_work *export)
             error_keep_first(&release_error, storage_unprepare(storage, export->request->layer));
         error_keep_first(&release_error, storage_deactivate(storage, export->request->layer));
         atomic_store(&work->calling, false);
+        if (release_error == NULL) /* others may have it, whatever becomes of the folder */
+            work_send(work, json_pack("{s:s}", "type", "released"));
     }
     if (export->staged) {
         work_phase(work, "cleanup");

@@ -218,6 +218,12 @@ static json_t *end_of_cleaning(struct error *release_error, struct error *remove
     return end;
 }
 
+/* What a quarantined folder may be called after try_rename. */
+static char *quarantine_name(const char *folder)
+{
+    return str_format("%s-q", folder);
+}
+
 json_t *work_clean(struct work *work)
 {
     const char *folder = message_text(work->order, "folder"), *output = message_text(work->order, "output");
@@ -228,16 +234,20 @@ json_t *work_clean(struct work *work)
     work_phase(work, "cleanup");
     if (output[0] != '\0')
         error_keep_first(&remove_error, remove_partial(output, message_number(work->order, "pid")));
-    if (folder[0] != '\0' && is_there(folder))
-        error_keep_first(&remove_error, work_remove(work, folder, left, &left_total));
-    return end_of_cleaning(release_error, remove_error, left, left_total, "removed");
+    char *renamed = quarantine_name(folder);
+    const char *names[2] = {folder, renamed};
+    for (size_t i = 0; i < 2 && folder[0] != '\0'; i++)
+        if (is_there(names[i]))
+            error_keep_first(&remove_error, work_remove(work, names[i], left, &left_total));
+    free(renamed);
+    return end_of_cleaning(release_error, remove_error, left, left_total, "it was removed entry by entry");
 }
 
 /* Renaming succeeds only when nobody has anything below open: so it is tried for what it tells, and for a name that says
  * what the folder is. */
 static char *try_rename(const char *folder)
 {
-    char *renamed = str_format("%s-q", folder);
+    char *renamed = quarantine_name(folder);
     wchar_t *from = NULL, *to = NULL;
     struct error *error = win_path(folder, &from);
     error_keep_first(&error, win_path(renamed, &to));
@@ -252,13 +262,12 @@ static char *try_rename(const char *folder)
     return renamed;
 }
 
-static struct error *destroy_folder(struct work *work, const char *folder, json_t *left, uint64_t *left_total, const char **how)
+static struct error *destroy_folder(struct work *work, const char *name, json_t *left, uint64_t *left_total, const char **how)
 {
-    struct error *error = check_plain_folder(folder);
+    struct error *error = check_plain_folder(name);
     if (error != NULL)
         return error;
     work_phase(work, "destroy");
-    char *name = try_rename(folder);
     error = storage_destroy(work->worker->storage, name);
     *how = "DestroyLayer";
     /* Its word is not enough: it has been seen to succeed without effect. */
@@ -275,23 +284,25 @@ static struct error *destroy_folder(struct work *work, const char *folder, json_
         error_free(error);
         error = NULL;
     }
-    free(name);
     return error;
 }
 
 json_t *work_destroy(struct work *work)
 {
     const char *folder = message_text(work->order, "folder");
-    char *renamed = str_format("%s-q", folder);
-    const char *names[2] = {folder, renamed}, *how = "it was gone already";
+    char *name = quarantine_name(folder);
+    const char *how = "it was gone already";
     json_t *left = json_array();
     uint64_t left_total = 0;
     struct error *remove_error = NULL;
     struct error *release_error = release_left_layer(work);
-    for (size_t i = 0; i < 2 && folder[0] != '\0'; i++)
-        if (is_there(names[i]))
-            error_keep_first(&remove_error, destroy_folder(work, names[i], left, &left_total, &how));
-    free(renamed);
+    if (folder[0] != '\0' && is_there(folder)) {
+        free(name);
+        name = try_rename(folder);
+    }
+    if (folder[0] != '\0' && is_there(name))
+        remove_error = destroy_folder(work, name, left, &left_total, &how);
+    free(name);
     return end_of_cleaning(release_error, remove_error, left, left_total, how);
 }
 

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "base/text.h"
 #include "base/win.h"
 #include "daemon/worker/message.h"
 #include "daemon/worker/work.h"
@@ -154,25 +153,47 @@ static DWORD WINAPI work_thread(void *context)
     return 0;
 }
 
-/* A changing number in a storage call, which tells nothing itself: what the process reads and asks for (its writes are our
- * own messages too); where the system keeps no such counts, its processor time. */
-static uint64_t process_work(void)
-{
-    IO_COUNTERS io = {0};
-    FILETIME created, ended, kernel, user;
-    if (GetProcessIoCounters(GetCurrentProcess(), &io) && io.ReadOperationCount + io.OtherOperationCount != 0)
-        return io.ReadOperationCount + io.OtherOperationCount;
-    if (!GetProcessTimes(GetCurrentProcess(), &created, &ended, &kernel, &user))
-        return 0;
-    ULARGE_INTEGER kernel_100ns = {.LowPart = kernel.dwLowDateTime, .HighPart = kernel.dwHighDateTime};
-    ULARGE_INTEGER user_100ns = {.LowPart = user.dwLowDateTime, .HighPart = user.dwHighDateTime};
-    return (kernel_100ns.QuadPart + user_100ns.QuadPart) / 1000000;
-}
-
 struct beat {
     uint64_t entries, bytes, output_bytes, removed, io;
     char *path;
 };
+
+/* A storage call tells nothing of its progress itself. What can be seen is what the process reads and asks for (its writes
+ * are our own messages too; Wine keeps no such counts), and that something appears or grows in the staging folder. */
+static uint64_t calls_progress(struct work *work)
+{
+    IO_COUNTERS io = {0};
+    AcquireSRWLockExclusive(&work->worker->lock);
+    if (work->staging_changes != NULL && WaitForSingleObject(work->staging_changes, 0) == WAIT_OBJECT_0) {
+        work->changes_seen++;
+        FindNextChangeNotification(work->staging_changes);
+    }
+    uint64_t progress = work->changes_seen;
+    ReleaseSRWLockExclusive(&work->worker->lock);
+    if (GetProcessIoCounters(GetCurrentProcess(), &io))
+        progress += io.ReadOperationCount + io.OtherOperationCount;
+    return progress;
+}
+
+void work_watch_staging(struct work *work, const char *folder)
+{
+    wchar_t *wide = NULL;
+    HANDLE changes = NULL;
+    struct error *error = folder == NULL ? NULL : win_path(folder, &wide);
+    if (wide != NULL)
+        changes = FindFirstChangeNotificationW(wide, TRUE, FILE_NOTIFY_CHANGE_FILE_NAME | FILE_NOTIFY_CHANGE_DIR_NAME |
+                                                               FILE_NOTIFY_CHANGE_SIZE);
+    if (changes == INVALID_HANDLE_VALUE)
+        changes = NULL; /* then there is one sign of life less */
+    AcquireSRWLockExclusive(&work->worker->lock);
+    HANDLE before = work->staging_changes;
+    work->staging_changes = changes;
+    ReleaseSRWLockExclusive(&work->worker->lock);
+    if (before != NULL)
+        FindCloseChangeNotification(before);
+    error_free(error);
+    free(wide);
+}
 
 static void beat_send(struct work *work, struct beat *last)
 {
@@ -186,9 +207,11 @@ static void beat_send(struct work *work, struct beat *last)
         .bytes = atomic_load(&work->control.bytes),
         .output_bytes = atomic_load(&work->control.output_bytes),
         .removed = atomic_load(&work->control.removed) + atomic_load(&work->cleaning.removed),
-        .io = atomic_load(&work->calling) ? process_work() : last->io,
+        .io = last->io,
         .path = path,
     };
+    if (atomic_load(&work->calling))
+        now.io = calls_progress(work);
     bool same = now.entries == last->entries && now.bytes == last->bytes && now.output_bytes == last->output_bytes &&
                 now.removed == last->removed && now.io == last->io && last->path != NULL && now.path != NULL &&
                 strcmp(last->path, now.path) == 0;

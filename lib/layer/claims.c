@@ -29,7 +29,9 @@ static const char *const mode_words[3] = {
 static struct error *claim_key(const char *path, char **ret_key)
 {
     char *key = NULL;
-    struct error *error = path_verbatim(path, &key);
+    /* A verbatim path to a drive is the same path to what layers may be called. */
+    bool verbatim = strncmp(path, "\\\\?\\", 4) == 0 && path[4] != '\0' && path[5] == ':';
+    struct error *error = path_verbatim(verbatim ? path + 4 : path, &key);
     if (error != NULL)
         return error;
     for (char *c = key; *c != '\0'; c++)
@@ -155,6 +157,18 @@ const char *claims_holder_below(const struct claims *claims, const char *path)
     }
     free(key);
     return holder;
+}
+
+bool claims_same_layer(const char *a, const char *b)
+{
+    char *key_a = NULL, *key_b = NULL;
+    struct error *error = claim_key(a, &key_a);
+    error_keep_first(&error, claim_key(b, &key_b));
+    bool same = error == NULL && strcmp(key_a, key_b) == 0;
+    error_free(error);
+    free(key_a);
+    free(key_b);
+    return same;
 }
 
 size_t claims_count(const struct claims *claims)

@@ -38,6 +38,8 @@ void claims_rename(struct claims *claims, const char *holder, const char *new_ho
 const char *claims_holder(const struct claims *claims, const char *path);
 /* Who has a claim on the folder or on anything below it; NULL: nobody. */
 const char *claims_holder_below(const struct claims *claims, const char *path);
+/* Whether two paths name the same layer, as far as text can tell. */
+bool claims_same_layer(const char *a, const char *b);
 size_t claims_count(const struct claims *claims);
 
 #endif

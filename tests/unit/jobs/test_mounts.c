@@ -1,0 +1,322 @@
+/* Mounting and releasing layers for containers, bounded and undone; and what a crash of hcsd leaves for the next start. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/path.h"
+#include "base/text.h"
+#include "base/win.h"
+#include "fixture.h"
+
+static void expect(struct error *error, enum error_kind kind, const char *words)
+{
+    char *text = error != NULL ? error_text(error) : str_copy("success");
+    if (error == NULL || error->kind != kind || (words != NULL && strstr(text, words) == NULL))
+        fail_msg("expected %s with \"%s\", found %s", error_kind_name(kind), words != NULL ? words : "", text);
+    free(text);
+    error_free(error);
+}
+
+static void expect_none(struct error *error)
+{
+    if (error == NULL)
+        return;
+    char *text = error_text(error);
+    fail_msg("%s", text);
+}
+
+static void test_mount_and_release(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    char *scratch = NULL, *volume = NULL, *other = NULL;
+    fixture_open(&fixture, NULL);
+    char *base = fixture_layer(&fixture, "base", 3, 0), *absent = path_join(fixture.layers, "absent");
+    const char *parents[1] = {base}, *absent_parents[1] = {absent};
+    fixture_scratch(&fixture, "scratch", &scratch);
+
+    expect_none(jobs_mount_layer(fixture.jobs, "container web", scratch, parents, 1, &volume));
+    assert_true(strncmp(volume, "\\\\?\\Volume{", 11) == 0);
+    assert_int_equal(volume[strlen(volume) - 1], '}');
+    json_t *books = fixture_books(&fixture);
+    assert_int_not_equal(json_array_size(json_object_get(books, "prepared")) + json_object_size(json_object_get(books, "prepared")), 0);
+    json_decref(books);
+
+    /* Another spelling is the same layer. */
+    char *spelled = str_format("\\\\?\\%s\\", scratch);
+    expect(jobs_mount_layer(fixture.jobs, "container other", spelled, parents, 1, &other), ERROR_KIND_FAILED_PRECONDITION,
+           "container web");
+    struct client client = {0};
+    struct export_request request = {.layer = scratch, .parents = &base, .parent_count = 1};
+    client_submit(&client, fixture.jobs, &request, 1, ERROR_KIND_FAILED_PRECONDITION);
+    client_expect_error(&client, ERROR_KIND_FAILED_PRECONDITION, "container web");
+    client_free(&client);
+    /* Its parent may be exported meanwhile. */
+    request = (struct export_request){.layer = base};
+    client_submit(&client, fixture.jobs, &request, 1, 0);
+    client_wait_closed(&client);
+    client_expect_done(&client);
+    client_free(&client);
+
+    expect(jobs_release_layer(fixture.jobs, "container other", scratch), ERROR_KIND_FAILED_PRECONDITION, "container web");
+    expect_none(jobs_release_layer(fixture.jobs, "container web", spelled));
+    expect(jobs_release_layer(fixture.jobs, "container web", scratch), ERROR_KIND_NOT_FOUND, "container web");
+    fixture_check_released(&fixture);
+
+    expect(jobs_mount_layer(fixture.jobs, "container a", absent, parents, 1, &other), ERROR_KIND_NOT_FOUND, "absent");
+    expect(jobs_mount_layer(fixture.jobs, "container a", scratch, absent_parents, 1, &other), ERROR_KIND_NOT_FOUND, "absent");
+    expect(jobs_mount_layer(fixture.jobs, "container a", "scratch", parents, 1, &other), ERROR_KIND_INVALID_ARGUMENT, "scratch");
+    expect_none(jobs_mount_layer(fixture.jobs, "container a", scratch, parents, 1, &other));
+    expect_none(jobs_release_layer(fixture.jobs, "container a", scratch));
+    free(spelled);
+    free(volume);
+    free(other);
+    free(scratch);
+    free(absent);
+    free(base);
+    fixture_close(&fixture);
+}
+
+static void test_mount_faults(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *call, *action;
+        enum error_kind kind;
+        const char *words;
+    } rows[] = {
+        {"ActivateLayer", "fail", ERROR_KIND_PERMISSION_DENIED, "ActivateLayer"},
+        {"PrepareLayer", "fail", ERROR_KIND_PERMISSION_DENIED, "PrepareLayer"},
+        {"GetLayerMountPath", "fail", ERROR_KIND_PERMISSION_DENIED, "GetLayerMountPath"},
+        {"ActivateLayer", "crash", ERROR_KIND_INTERNAL, "0xC0000420"},
+        {"PrepareLayer", "crash", ERROR_KIND_INTERNAL, "0xC0000420"},
+        {"ActivateLayer", "hang", ERROR_KIND_DEADLINE_EXCEEDED, "ActivateLayer"},
+        {"PrepareLayer", "hang", ERROR_KIND_DEADLINE_EXCEEDED, "PrepareLayer"},
+        {"GetLayerMountPath", "hang", ERROR_KIND_DEADLINE_EXCEEDED, "GetLayerMountPath"},
+    };
+    struct jobs_options options = fixture_options();
+    options.call_seconds = 2;
+    options.stall_seconds = 1;
+    struct fixture fixture;
+    fixture_open(&fixture, &options);
+    char *base = fixture_layer(&fixture, "base", 3, 0), *volume = NULL;
+    const char *parents[1] = {base};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char name[16], fault[160], *scratch = NULL;
+        snprintf(name, sizeof name, "scratch%zu", i);
+        fixture_scratch(&fixture, name, &scratch);
+        snprintf(fault, sizeof fault, "{\"call\":\"%s\",\"match\":\"%s\",\"action\":\"%s\"%s}", rows[i].call, name, rows[i].action,
+                 strcmp(rows[i].action, "fail") == 0 ? ",\"hresult\":\"0x80070005\"" : "");
+        fixture_faults(&fixture, fault);
+        expect(jobs_mount_layer(fixture.jobs, "container web", scratch, parents, 1, &volume), rows[i].kind, rows[i].words);
+        fixture_faults(&fixture, "");
+        free(scratch);
+    }
+    /* Everybody's turn is passed on: a mount works as before. */
+    char *scratch = NULL;
+    fixture_scratch(&fixture, "good", &scratch);
+    expect_none(jobs_mount_layer(fixture.jobs, "container good", scratch, parents, 1, &volume));
+    expect_none(jobs_release_layer(fixture.jobs, "container good", scratch));
+    free(scratch);
+    free(volume);
+    free(base);
+    fixture_close(&fixture);
+}
+
+static void test_release_faults(void **state)
+{
+    (void)state;
+    static const char *const faults[] = {
+        "{\"call\":\"DeactivateLayer\",\"action\":\"fail\",\"hresult\":\"0x80070005\"}",
+        "{\"call\":\"DeactivateLayer\",\"action\":\"hang\"}",
+        "{\"call\":\"UnprepareLayer\",\"action\":\"crash\"}",
+    };
+    static const enum error_kind kinds[] = {ERROR_KIND_PERMISSION_DENIED, ERROR_KIND_DEADLINE_EXCEEDED, ERROR_KIND_INTERNAL};
+    struct jobs_options options = fixture_options();
+    options.call_seconds = 2;
+    options.stall_seconds = 1;
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        struct fixture fixture;
+        char *scratch = NULL, *volume = NULL;
+        fixture_open(&fixture, &options);
+        char *base = fixture_layer(&fixture, "base", 3, 0);
+        const char *parents[1] = {base};
+        fixture_scratch(&fixture, "scratch", &scratch);
+        expect_none(jobs_mount_layer(fixture.jobs, "container web", scratch, parents, 1, &volume));
+        fixture_faults(&fixture, faults[i]);
+        expect(jobs_release_layer(fixture.jobs, "container web", scratch), kinds[i], NULL);
+        events_wait("LAYER_RELEASE_FAILED", 1);
+        expect(jobs_mount_layer(fixture.jobs, "container next", scratch, parents, 1, &volume), ERROR_KIND_FAILED_PRECONDITION,
+               "container web");
+        fixture_faults(&fixture, "");
+        events_wait("LAYER_RELEASED", 1);
+        expect_none(jobs_mount_layer(fixture.jobs, "container next", scratch, parents, 1, &volume));
+        expect_none(jobs_release_layer(fixture.jobs, "container next", scratch));
+        free(scratch);
+        free(volume);
+        free(base);
+        fixture_close(&fixture);
+    }
+}
+
+/* ---- after a crash of hcsd --------------------------------------------------------------------------------------------- */
+
+/* A second process of this program, which plays hcsd until it is killed: it mounts, exports and says how far it has come. */
+static int play_daemon(int argc, wchar_t **argv)
+{
+    if (argc < 4)
+        return 2;
+    char *root = win_text(argv[2]), *phase = win_text(argv[3]);
+    char *layers = path_join(root, "layers"), *staging = path_join(root, "staging"), *state = path_join(root, "state");
+    char *emulator = path_join(root, "emulator"), *library = path_join(emulator, "vmcompute.dll"), *out = path_join(root, "out");
+    char *app = path_join(layers, "app"), *base = path_join(layers, "base"), *scratch = path_join(layers, "scratch");
+    char *output = path_join(out, "app.tar"), *ready = path_join(root, "ready.txt"), *volume = NULL;
+    struct jobs_options options = fixture_options();
+    options.stall_seconds = 600;
+    options.staging_dir = staging;
+    options.state_dir = state;
+    options.hcs_library = library;
+    struct jobs *jobs = NULL;
+    struct error *error = jobs_open(&options, &jobs);
+    const char *parents[1] = {base};
+    if (error == NULL)
+        error = jobs_mount_layer(jobs, "container web", scratch, parents, 1, &volume);
+    if (error != NULL)
+        return 3;
+    struct client client = {0};
+    struct export_request request = {.layer = app, .parents = &base, .parent_count = 1, .output = output};
+    client_submit(&client, jobs, &request, 1, 0);
+    job_wait(jobs, client.id, phase, NULL);
+    error_free(file_replace(ready, "ready", 5, NULL));
+    SuspendThread(GetCurrentThread()); /* until it is killed */
+    return 4;
+}
+
+static void run_and_kill(const struct fixture *fixture, const char *phase)
+{
+    char *line = str_format("\"%s\" --play-daemon \"%s\" %s", fixture_image(), fixture->root, phase);
+    char *ready = path_join(fixture->root, "ready.txt");
+    wchar_t *wide = NULL;
+    expect_none(win_wide(line, &wide));
+    STARTUPINFOW startup = {.cb = sizeof startup};
+    PROCESS_INFORMATION information = {0};
+    assert_true(CreateProcessW(NULL, wide, NULL, NULL, FALSE, 0, NULL, NULL, &startup, &information));
+    for (unsigned i = 0; i < PATIENCE_MS / 50 && !fixture_exists(ready); i++) {
+        DWORD code = WaitForSingleObject(information.hProcess, 50);
+        if (code == WAIT_OBJECT_0)
+            fail_msg("the daemon ended by itself");
+    }
+    assert_true(fixture_exists(ready));
+    assert_true(TerminateProcess(information.hProcess, 9));
+    assert_int_equal(WaitForSingleObject(information.hProcess, PATIENCE_MS), WAIT_OBJECT_0);
+    CloseHandle(information.hThread);
+    CloseHandle(information.hProcess);
+    error_free(file_delete(ready, NULL));
+    free(wide);
+    free(ready);
+    free(line);
+}
+
+static void test_killed_daemon(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *phase, *fault, *phase_fault;
+    } rows[] = {
+        {"activate", "{\"call\":\"ActivateLayer\",\"match\":\"app\",\"action\":\"hang\"}", ""},
+        {"prepare", "{\"call\":\"PrepareLayer\",\"match\":\"app\",\"action\":\"hang\"}", ""},
+        {"stage", "{\"call\":\"ExportLayer\",\"action\":\"hang\",\"after_ms\":200}", ""},
+        {"archive", "", "export archive hang"},
+        {"cleanup", "", "export cleanup hang"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct fixture fixture;
+        char *scratch = NULL;
+        fixture_open(&fixture, NULL);
+        fixture_close_jobs(&fixture);
+        char *base = fixture_layer(&fixture, "base", 5, 0), *app = fixture_layer(&fixture, "app", 30, 100000);
+        fixture_scratch(&fixture, "scratch", &scratch);
+        fixture_faults(&fixture, rows[i].fault);
+        fixture_phase_fault(&fixture, rows[i].phase_fault);
+        run_and_kill(&fixture, rows[i].phase);
+        fixture_faults(&fixture, "");
+        fixture_phase_fault(&fixture, "");
+
+        events_clear();
+        fixture_open_jobs(&fixture, NULL);
+        events_wait("JANITOR_SWEPT", 1);
+        assert_int_equal(fixture_count_entries(fixture.staging), 0);
+        bool complete = strcmp(rows[i].phase, "cleanup") == 0;
+        assert_int_equal(fixture_count_entries(fixture.out), complete ? 1 : 0);
+        /* The container's layer stayed mounted, and its owner's. */
+        char *volume = NULL;
+        const char *parents[1] = {base};
+        expect(jobs_mount_layer(fixture.jobs, "container other", scratch, parents, 1, &volume), ERROR_KIND_FAILED_PRECONDITION,
+               "container web");
+        if (i % 2 == 0) {
+            expect_none(jobs_release_layer(fixture.jobs, "container web", scratch));
+        } else {
+            jobs_keep_mounts(fixture.jobs, NULL, 0);
+            expect(jobs_release_layer(fixture.jobs, "container web", scratch), ERROR_KIND_FAILED_PRECONDITION, "hcsd");
+        }
+        struct client client = {0};
+        struct export_request request = {.layer = app, .parents = &base, .parent_count = 1};
+        client_submit(&client, fixture.jobs, &request, 1, 0);
+        client_wait_closed(&client);
+        client_expect_done(&client);
+        client_free(&client);
+        free(base);
+        free(app);
+        free(scratch);
+        fixture_close(&fixture);
+    }
+}
+
+/* Folders of ours that no document tells of are removed; others' are not touched. */
+static void test_sweep_of_unknown_folders(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_open(&fixture, NULL);
+    fixture_close_jobs(&fixture);
+    char *ours = path_join(fixture.staging, "eabcaaaa"), *inner = path_join(ours, "Files"), *renamed = path_join(fixture.staging, "eabcaaab-q");
+    char *theirs = path_join(fixture.staging, "something");
+    expect_none(file_ensure_folder(inner));
+    expect_none(file_ensure_folder(renamed));
+    expect_none(file_ensure_folder(theirs));
+    events_clear();
+    fixture_open_jobs(&fixture, NULL);
+    events_wait("JANITOR_SWEPT", 1);
+    assert_false(fixture_exists(ours));
+    assert_false(fixture_exists(renamed));
+    assert_true(fixture_exists(theirs));
+    assert_true(events_said("JANITOR_SWEPT", "2 folders"));
+    expect_none(file_delete_folder(theirs));
+    free(ours);
+    free(inner);
+    free(renamed);
+    free(theirs);
+    fixture_close(&fixture);
+}
+
+int main(void)
+{
+    fixture_main("mounts");
+    int argc = 0;
+    wchar_t **argv = CommandLineToArgvW(GetCommandLineW(), &argc);
+    if (argc > 1 && wcscmp(argv[1], L"--play-daemon") == 0)
+        return play_daemon(argc, argv);
+    LocalFree(argv);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_mount_and_release),
+        cmocka_unit_test(test_mount_faults),
+        cmocka_unit_test(test_release_faults),
+        cmocka_unit_test(test_killed_daemon),
+        cmocka_unit_test(test_sweep_of_unknown_folders),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
