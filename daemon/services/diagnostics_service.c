@@ -22,7 +22,8 @@ struct diagnostics {
 
 static bool in_flight(const struct job_view *job)
 {
-    return !strcmp(job->state, "queued") || !strcmp(job->state, "running") || !strcmp(service_text(job->cleanup), "pending");
+    return !strcmp(job->state, "queued") || !strcmp(job->state, "running") ||
+           !strcmp(service_text(job->cleanup), "pending");
 }
 
 static void fill_job(Hcsd__V1__Operation *row, const struct job_view *job)

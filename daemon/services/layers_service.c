@@ -290,7 +290,8 @@ static void on_result(void *context, const struct export_result *result)
     pump(export);
 }
 
-static void on_cleanup(void *context, const char *outcome, double seconds, const struct export_deviation *left, size_t count)
+static void on_cleanup(void *context, const char *outcome, double seconds, const struct export_deviation *left,
+                       size_t count)
 {
     struct export_call *export = context;
     if (!strcmp(outcome, "pending"))
@@ -369,8 +370,8 @@ static struct error *check(const Hcsd__V1__ExportRequest *request)
 {
     struct error *error = check_path("layer", request->layer);
     if (!error && request->n_parents > PARENTS_MAX)
-        error = error_make(ERROR_KIND_INVALID_ARGUMENT, "parents", request->layer, "%zu parents were given; at most %u are possible",
-                           request->n_parents, PARENTS_MAX);
+        error = error_make(ERROR_KIND_INVALID_ARGUMENT, "parents", request->layer,
+                           "%zu parents were given; at most %u are possible", request->n_parents, PARENTS_MAX);
     for (size_t i = 0; !error && i < request->n_parents; i++)
         error = check_path("parents", request->parents[i]);
     if (!error && *request->output)
@@ -379,11 +380,11 @@ static struct error *check(const Hcsd__V1__ExportRequest *request)
                     : request->compression == HCSD__V1__COMPRESSION__COMPRESSION_GZIP ? 12
                                                                                       : 0;
     if (!error && (request->compression < 0 || request->compression > HCSD__V1__COMPRESSION__COMPRESSION_NONE))
-        error = error_make(ERROR_KIND_INVALID_ARGUMENT, "compression", NULL, "%d is none of gzip (0), zstd (1), none (2)",
-                           (int)request->compression);
+        error = error_make(ERROR_KIND_INVALID_ARGUMENT, "compression", NULL,
+                           "%d is none of gzip (0), zstd (1), none (2)", (int)request->compression);
     if (!error && (request->level < 0 || request->level > level_max))
-        error = error_make(ERROR_KIND_INVALID_ARGUMENT, "level", NULL, "%d is not in 0 to %d, which this compression has",
-                           request->level, level_max);
+        error = error_make(ERROR_KIND_INVALID_ARGUMENT, "level", NULL,
+                           "%d is not in 0 to %d, which this compression has", request->level, level_max);
     return error;
 }
 

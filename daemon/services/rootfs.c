@@ -24,7 +24,8 @@ static struct error *parse_parents(const char *text, const char *source, struct 
     json_array_foreach(error ? NULL : array, index, entry)
     {
         if (!json_is_string(entry)) {
-            error = error_make(ERROR_KIND_INVALID_ARGUMENT, "rootfs", source, "parentLayerPaths[%zu] is no text", index);
+            error =
+                error_make(ERROR_KIND_INVALID_ARGUMENT, "rootfs", source, "parentLayerPaths[%zu] is no text", index);
             break;
         }
         rootfs->parents[rootfs->parent_count++] = str_copy(json_string_value(entry));
@@ -38,7 +39,8 @@ struct error *rootfs_parse(Containerd__Types__Mount *const *mounts, size_t count
     struct rootfs rootfs = {0};
     struct error *error = NULL;
     if (count > 1)
-        return error_make(ERROR_KIND_FAILED_PRECONDITION, "rootfs", NULL, "%zu mounts were given; one is possible", count);
+        return error_make(ERROR_KIND_FAILED_PRECONDITION, "rootfs", NULL, "%zu mounts were given; one is possible",
+                          count);
     if (count) {
         const Containerd__Types__Mount *mount = mounts[0];
         if (strcmp(mount->type, "windows-layer"))

@@ -16,8 +16,8 @@ struct rootfs {
 
 /* At most one mount of type windows-layer, without a target, with the option parentLayerPaths=["C:\\…",…]; FAILED_PRECONDITION
  * where containerd's shim says so, INVALID_ARGUMENT for what cannot be read. */
-struct error *rootfs_parse(Containerd__Types__Mount *const *mounts, size_t count, struct rootfs *ret_rootfs)
-    ERROR_MUST_CHECK;
+struct error *rootfs_parse(Containerd__Types__Mount *const *mounts, size_t count,
+                           struct rootfs *ret_rootfs) ERROR_MUST_CHECK;
 void rootfs_free(struct rootfs *rootfs);
 
 #endif

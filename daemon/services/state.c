@@ -25,7 +25,8 @@ struct error *task_create_from(const struct rpc_call *call, const Containerd__Ta
     struct rootfs rootfs;
     struct error *error = NULL;
     if (*request->checkpoint || *request->parent_checkpoint)
-        return error_make(ERROR_KIND_UNIMPLEMENTED, "create", request->id, "Windows containers cannot be restored from a checkpoint");
+        return error_make(ERROR_KIND_UNIMPLEMENTED, "create", request->id,
+                          "Windows containers cannot be restored from a checkpoint");
     error = rootfs_parse(request->rootfs, request->n_rootfs, &rootfs);
     if (error)
         return error;

@@ -112,8 +112,8 @@ static void handle_exec(struct rpc_call *call, const ProtobufCMessage *message, 
 static void handle_kill(struct rpc_call *call, const ProtobufCMessage *message, void *context)
 {
     const Containerd__Task__V3__KillRequest *request = (const Containerd__Task__V3__KillRequest *)message;
-    task_kill(service_of(context)->tasks, namespace_of(call), request->id, request->exec_id, request->signal, request->all,
-              reply_empty, call);
+    task_kill(service_of(context)->tasks, namespace_of(call), request->id, request->exec_id, request->signal,
+              request->all, reply_empty, call);
 }
 
 static void delete_done(void *context, struct error *error, const struct task_view *view)
@@ -135,8 +135,8 @@ static void handle_delete(struct rpc_call *call, const ProtobufCMessage *message
 {
     const Containerd__Task__V3__DeleteRequest *request = (const Containerd__Task__V3__DeleteRequest *)message;
     char *client = service_client(call);
-    task_delete(service_of(context)->tasks, namespace_of(call), request->id, request->exec_id, false, client, delete_done,
-                call);
+    task_delete(service_of(context)->tasks, namespace_of(call), request->id, request->exec_id, false, client,
+                delete_done, call);
     free(client);
 }
 
@@ -290,8 +290,8 @@ static const struct rpc_method methods[] = {
 
 const struct rpc_service *task_service_open(struct tasks *tasks)
 {
-    struct service *service = service_new(sizeof *service, "containerd.task.v3.Task", "containerd.task.v2.Task", methods,
-                                          sizeof methods / sizeof *methods);
+    struct service *service = service_new(sizeof *service, "containerd.task.v3.Task", "containerd.task.v2.Task",
+                                          methods, sizeof methods / sizeof *methods);
     service->tasks = tasks;
     return &service->table;
 }

@@ -47,8 +47,8 @@ static void handle_force_delete(struct rpc_call *call, const ProtobufCMessage *m
     struct service *service = context;
     const Hcsd__V1__ForceDeleteRequest *request = (const Hcsd__V1__ForceDeleteRequest *)message;
     char *client = service_client(call);
-    task_delete(service->tasks, rpc_call_caller(call)->containerd_namespace, request->id, NULL, true, client, force_done,
-                call);
+    task_delete(service->tasks, rpc_call_caller(call)->containerd_namespace, request->id, NULL, true, client,
+                force_done, call);
     free(client);
 }
 
@@ -85,7 +85,8 @@ static void handle_render(struct rpc_call *call, const ProtobufCMessage *message
 
 static const struct rpc_method methods[] = {
     METHOD("List", hcsd__v1__list_tasks_request, hcsd__v1__list_tasks_response, RPC_UNARY, handle_list),
-    METHOD("ForceDelete", hcsd__v1__force_delete_request, hcsd__v1__force_delete_response, RPC_UNARY, handle_force_delete),
+    METHOD("ForceDelete", hcsd__v1__force_delete_request, hcsd__v1__force_delete_response, RPC_UNARY,
+           handle_force_delete),
     METHOD("RenderCreate", hcsd__v1__render_create_request, hcsd__v1__render_create_response, RPC_UNARY, handle_render),
 };
 

@@ -33,8 +33,10 @@ static struct error *check_folder(const char *path)
 {
     struct file_info info;
     struct error *error = file_info(path, &info);
-    if (error && error->kind == ERROR_KIND_NOT_FOUND)
-        return error_wrap(error, "the bundle does not exist");
+    if (error && error->kind == ERROR_KIND_NOT_FOUND) {
+        error_free(error);
+        return error_make(ERROR_KIND_NOT_FOUND, "open bundle", path, "the bundle does not exist");
+    }
     if (!error && !info.directory)
         return error_make(ERROR_KIND_INVALID_ARGUMENT, "open bundle", path, "the bundle is no folder");
     return error;
@@ -51,8 +53,10 @@ struct error *bundle_load(const char *path, struct bundle **ret_bundle)
     if (!error) {
         file = path_join(path, "config.json");
         error = file_read(file, SPEC_SIZE_LIMIT, &text);
-        if (error && error->kind == ERROR_KIND_NOT_FOUND)
-            error = error_wrap(error, "the bundle has no config.json");
+        if (error && error->kind == ERROR_KIND_NOT_FOUND) {
+            error_free(error);
+            error = error_make(ERROR_KIND_NOT_FOUND, "open bundle", file, "the bundle has no config.json");
+        }
     }
     if (!error) {
         error = spec_load((const char *)text.data, text.size, &spec);
@@ -81,13 +85,14 @@ struct error *bundle_layers(struct bundle *bundle, const struct task_create *cre
 {
     struct spec_layers layers;
     if (create->rootfs_source)
-        bundle->rootfs = (struct spec_rootfs){create->rootfs_source, create->rootfs_parents, create->rootfs_parent_count};
+        bundle->rootfs =
+            (struct spec_rootfs){create->rootfs_source, create->rootfs_parents, create->rootfs_parent_count};
     struct error *error = spec_layers(bundle->spec, bundle->rootfs.source ? &bundle->rootfs : NULL, &layers);
     if (error)
         return error;
     bool mounted = *bundle->spec->root_path || spec_is_isolated(bundle->spec);
-    *ret_mount = mounted ? (struct bundle_mount){0}
-                         : (struct bundle_mount){layers.scratch, layers.parents, layers.parent_count};
+    *ret_mount =
+        mounted ? (struct bundle_mount){0} : (struct bundle_mount){layers.scratch, layers.parents, layers.parent_count};
     return NULL;
 }
 

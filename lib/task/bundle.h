@@ -21,14 +21,14 @@ void bundle_free(struct bundle *bundle);
 /* The layers that are to be mounted for it, or none: a root.path counts as mounted already, and a container in a VM gets its
  * layers there. The texts are the bundle's or the request's; `parents` is the bundle's. */
 struct bundle_mount {
-    const char *scratch; /* NULL: nothing is to be mounted */
+    const char *scratch;        /* NULL: nothing is to be mounted */
     const char *const *parents; /* nearest first */
     size_t parent_count;
 };
 /* Takes the rootfs mount of the request in, where there is one; both or neither of it and windows.layerFolders is
  * FAILED_PRECONDITION, and so are fewer than two layers. */
-struct error *bundle_layers(struct bundle *bundle, const struct task_create *create, struct bundle_mount *ret_mount)
-    ERROR_MUST_CHECK;
+struct error *bundle_layers(struct bundle *bundle, const struct task_create *create,
+                            struct bundle_mount *ret_mount) ERROR_MUST_CHECK;
 
 /* The document for HcsCreateComputeSystem; the caller frees it. bundle_layers comes first. Layers' ids are asked of HCS
  * (NameToGuid, guarded). */
@@ -40,16 +40,16 @@ struct bundle_render {
     uint32_t os_build;
     struct storage *storage;
 };
-struct error *bundle_system_document(struct bundle *bundle, const struct bundle_render *render, char **ret_document)
-    ERROR_MUST_CHECK;
+struct error *bundle_system_document(struct bundle *bundle, const struct bundle_render *render,
+                                     char **ret_document) ERROR_MUST_CHECK;
 
 /* The document for HcsCreateProcess, of the init; the caller frees it. */
-struct error *bundle_process_document(struct bundle *bundle, const struct task_create *create, char **ret_document)
-    ERROR_MUST_CHECK;
+struct error *bundle_process_document(struct bundle *bundle, const struct task_create *create,
+                                      char **ret_document) ERROR_MUST_CHECK;
 
 /* The same for an exec, from its own process object; what that leaves out is the init's. */
-struct error *bundle_exec_document(struct bundle *bundle, const struct task_exec *exec, char **ret_document)
-    ERROR_MUST_CHECK;
+struct error *bundle_exec_document(struct bundle *bundle, const struct task_exec *exec,
+                                   char **ret_document) ERROR_MUST_CHECK;
 
 /* What was noticed while rendering and did not make it fail; the bundle's. */
 char *const *bundle_warnings(const struct bundle *bundle, size_t *ret_count);

@@ -126,7 +126,8 @@ static struct error *make_call(struct container *container, enum rung rung, cons
 /* The lock held: sets the alarm and counts the call that is about to be made. */
 static void prepare(struct container *container, enum rung next)
 {
-    if (timer_set(container->tasks->endings, &container->ladder_timer, container->ladder.due_ms, ladder_time, container))
+    if (timer_set(container->tasks->endings, &container->ladder_timer, container->ladder.due_ms, ladder_time,
+                  container))
         container_ref(container);
     if (next != RUNG_NONE && next != RUNG_STUCK)
         container->ladder_calls++;
@@ -191,9 +192,9 @@ static void run_rung(void *context)
         else {
             uint64_t now = clock_ms();
             accepted = !error && run->rung >= RUNG_TERMINATE;
-            next = error && error->kind == ERROR_KIND_DEADLINE_EXCEEDED ? ladder_lost(&container->ladder, run->rung, now)
-                                                                        : ladder_returned(&container->ladder, run->rung,
-                                                                                          !error, now);
+            next = error && error->kind == ERROR_KIND_DEADLINE_EXCEEDED
+                       ? ladder_lost(&container->ladder, run->rung, now)
+                       : ladder_returned(&container->ladder, run->rung, !error, now);
             prepare(container, next);
         }
         accepted = accepted || gone;
@@ -219,8 +220,8 @@ static void free_rungs(struct container *container)
     bool out = false;
     guard_list_stuck(container->tasks->guard, &list);
     for (size_t i = 0; i < list.count; i++)
-        if (list.records[i].object && !strncmp(list.records[i].object, container->init.texts->id,
-                                               strlen(container->init.texts->id)))
+        if (list.records[i].object &&
+            !strncmp(list.records[i].object, container->init.texts->id, strlen(container->init.texts->id)))
             out = true;
     guard_list_free(&list);
     if (!out)

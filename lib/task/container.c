@@ -189,13 +189,14 @@ static struct error *lane_add(struct container *container, const char *kind, voi
     return error;
 }
 
-void container_post(struct container *container, const char *kind, void (*run)(struct container *, void *), void *argument)
+void container_post(struct container *container, const char *kind, void (*run)(struct container *, void *),
+                    void *argument)
 {
     error_free(lane_add(container, kind, run, argument, false));
 }
 
-struct error *container_submit(struct container *container, const char *kind,
-                               void (*run)(struct container *, void *), void *argument)
+struct error *container_submit(struct container *container, const char *kind, void (*run)(struct container *, void *),
+                               void *argument)
 {
     return lane_add(container, kind, run, argument, true);
 }
@@ -274,8 +275,8 @@ void process_release_waiters(struct process *process, const struct error *error)
     task_view_free(&view);
 }
 
-void task_wait(struct tasks *tasks, const char *containerd_namespace, const char *id, const char *exec_id, task_done done,
-               void *context, uint64_t *ret_ticket)
+void task_wait(struct tasks *tasks, const char *containerd_namespace, const char *id, const char *exec_id,
+               task_done done, void *context, uint64_t *ret_ticket)
 {
     struct process *process;
     struct task_view view;

@@ -111,11 +111,11 @@ struct container {
     uint64_t step_since_ms;
 
     /* The end. */
-    bool asked;            /* somebody asked for it: any signal, a delete */
-    bool killed;           /* by force: every graceful wait is cut short */
-    bool system_exited;    /* or gone */
+    bool asked;         /* somebody asked for it: any signal, a delete */
+    bool killed;        /* by force: every graceful wait is cut short */
+    bool system_exited; /* or gone */
     uint32_t system_status;
-    uint32_t exit_code;    /* what will be latched */
+    uint32_t exit_code; /* what will be latched */
     int64_t exit_noticed_ns;
     uint64_t drain_end_ms;   /* output is waited for until then */
     unsigned drains;         /* relays whose rest is waited for */
@@ -125,7 +125,7 @@ struct container {
     bool finish_waits;       /* for the last of them */
     struct ladder ladder;
     struct timer ladder_timer;
-    bool accepted; /* a rung at or above terminate was accepted */
+    bool accepted;     /* a rung at or above terminate was accepted */
     char *stuck;       /* why and since when, or NULL */
     char *last_result; /* of the ladder: what its last call said; NULL: none has come back */
     char *left;        /* pids that were seen in it, "12, 16" */
@@ -142,7 +142,8 @@ struct container {
 };
 
 struct tasks {
-    _Atomic unsigned references; /* its owner, and each container: HCS may still call back for one when the owner is gone */
+    _Atomic unsigned
+        references; /* its owner, and each container: HCS may still call back for one when the owner is gone */
     struct compute *compute;
     struct guard *guard;
     struct storage *storage; /* for the ids of layers */
@@ -178,9 +179,10 @@ void container_unref(struct container *container);
 char *container_holder(const struct container *container);
 
 /* Puts a step on the lane. `submit`: from a client, on the bounded pool; RESOURCE_EXHAUSTED. */
-void container_post(struct container *container, const char *kind, void (*run)(struct container *, void *), void *argument);
-struct error *container_submit(struct container *container, const char *kind,
-                               void (*run)(struct container *, void *), void *argument) ERROR_MUST_CHECK;
+void container_post(struct container *container, const char *kind, void (*run)(struct container *, void *),
+                    void *argument);
+struct error *container_submit(struct container *container, const char *kind, void (*run)(struct container *, void *),
+                               void *argument) ERROR_MUST_CHECK;
 void container_step_phase(struct container *container, const char *phase); /* for diag */
 
 /* The lock held. Texts are referenced by the view. */

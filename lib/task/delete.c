@@ -22,10 +22,10 @@ static void step_delete(struct container *container, void *argument)
 {
     struct delete_request *request = argument;
     if (container->removed)
-        request->done(request->context,
-                      error_make(ERROR_KIND_NOT_FOUND, "delete", container->init.texts->id,
-                                 "somebody else has deleted it"),
-                      NULL);
+        request->done(
+            request->context,
+            error_make(ERROR_KIND_NOT_FOUND, "delete", container->init.texts->id, "somebody else has deleted it"),
+            NULL);
     else {
         container_remove(container);
         reply(&container->init, request);
@@ -76,10 +76,10 @@ static void step_delete_exec(struct container *container, void *argument)
         process_event(exec, "/tasks/delete");
         reply(exec, request);
     } else
-        request->done(request->context,
-                      error_make(ERROR_KIND_NOT_FOUND, "delete", container->init.texts->id,
-                                 "the exec has been deleted already"),
-                      NULL);
+        request->done(
+            request->context,
+            error_make(ERROR_KIND_NOT_FOUND, "delete", container->init.texts->id, "the exec has been deleted already"),
+            NULL);
     process_unref(exec);
     free(request);
 }

@@ -9,7 +9,7 @@
 #include "task/container.h"
 
 /* A pipe that nothing comes out of for so long after the exit is held by somebody else. */
-#define QUIET_MS 1000u
+#define QUIET_MS    1000u
 /* HCS can lose an exit notification, and gives those of process and system in any order. */
 #define EXIT_LAG_MS 1000u
 

@@ -102,5 +102,6 @@ struct error *endpoint_parse(const char *text, const char *stream, enum endpoint
         *ret_kind = ENDPOINT_FILE;
         return NULL;
     }
-    return refuse(text, stream, "only local pipes \\\\.\\pipe\\NAME and, for output, file:///C:/folder/name can be used");
+    return refuse(text, stream,
+                  "only local pipes \\\\.\\pipe\\NAME and, for output, file:///C:/folder/name can be used");
 }

@@ -9,7 +9,7 @@ enum endpoint_kind { ENDPOINT_NONE, ENDPOINT_PIPE, ENDPOINT_FILE };
 /* "" is ENDPOINT_NONE. *ret_path is what to open (a pipe's own name; a file's path with backslashes), the caller's to free.
  * INVALID_ARGUMENT for another scheme, a pipe of another machine, or a name that a path parser would take elsewhere ("..");
  * `stream` names it in the error. Files are outputs only. */
-struct error *endpoint_parse(const char *text, const char *stream, enum endpoint_kind *ret_kind, char **ret_path)
-    ERROR_MUST_CHECK;
+struct error *endpoint_parse(const char *text, const char *stream, enum endpoint_kind *ret_kind,
+                             char **ret_path) ERROR_MUST_CHECK;
 
 #endif

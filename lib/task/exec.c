@@ -40,7 +40,8 @@ static struct error *prepare(struct process *process, const struct exec_request 
     bundle_free(bundle);
     container_step_phase(container, "stdio");
     if (!error)
-        error = relay_dial(container->tasks->endings, texts->stdin_path, texts->stdout_path, texts->stderr_path, &relay);
+        error =
+            relay_dial(container->tasks->endings, texts->stdin_path, texts->stdout_path, texts->stderr_path, &relay);
     AcquireSRWLockExclusive(&container->lock);
     process->relay = relay;
     if (!error)
@@ -83,10 +84,11 @@ static struct error *reserve(struct container *container, const struct task_exec
         return error;
     HASH_FIND_STR(container->execs, exec->exec_id, same);
     if (same)
-        return error_make(ERROR_KIND_ALREADY_EXISTS, "exec", exec->exec_id, "container %s has an exec of this id", exec->id);
+        return error_make(ERROR_KIND_ALREADY_EXISTS, "exec", exec->exec_id, "container %s has an exec of this id",
+                          exec->id);
     if (HASH_COUNT(container->execs) >= EXECS_MAX)
-        return error_make(ERROR_KIND_RESOURCE_EXHAUSTED, "exec", exec->id, "it has %u execs; delete some that have ended",
-                          EXECS_MAX);
+        return error_make(ERROR_KIND_RESOURCE_EXHAUSTED, "exec", exec->id,
+                          "it has %u execs; delete some that have ended", EXECS_MAX);
     struct process *process = mem_new(struct process);
     atomic_init(&process->references, 1);
     process->container = container;
@@ -110,8 +112,8 @@ static struct error *check(const struct task_exec *exec)
         return error_make(ERROR_KIND_FAILED_PRECONDITION, "exec", exec->exec_id,
                           "a terminal has one output; stderr must be left out");
     if (exec->spec_size > SPEC_SIZE_LIMIT)
-        return error_make(ERROR_KIND_RESOURCE_EXHAUSTED, "exec", exec->exec_id, "the process object has %zu bytes; %u are possible",
-                          exec->spec_size, SPEC_SIZE_LIMIT);
+        return error_make(ERROR_KIND_RESOURCE_EXHAUSTED, "exec", exec->exec_id,
+                          "the process object has %zu bytes; %u are possible", exec->spec_size, SPEC_SIZE_LIMIT);
     return NULL;
 }
 
@@ -128,7 +130,9 @@ void task_exec(struct tasks *tasks, const struct task_exec *exec, task_done done
     }
     if (!error) {
         struct exec_request *request = mem_new(struct exec_request);
-        *request = (struct exec_request){process, str_copy_n(exec->spec ? exec->spec : "", exec->spec ? exec->spec_size : 0), exec->spec_size, done, context};
+        *request =
+            (struct exec_request){process, str_copy_n(exec->spec ? exec->spec : "", exec->spec ? exec->spec_size : 0),
+                                  exec->spec_size, done, context};
         error = container_submit(init->container, "exec", step_exec, request);
         if (error) {
             exec_remove(process);

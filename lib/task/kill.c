@@ -167,11 +167,11 @@ static struct error *kill_init(struct container *container, uint32_t sig, bool a
     }
     if (all)
         HASH_ITER(hh, container->execs, exec, next)
-    {
-        struct signal_plan exec_plan = signal_plan(sig, false, container->tasks->os_build);
-        if (exec->phase == PHASE_RUNNING && exec_plan.action != SIGNAL_REFUSED)
-            send_signal(container, exec, exec_plan, NULL);
-    }
+        {
+            struct signal_plan exec_plan = signal_plan(sig, false, container->tasks->os_build);
+            if (exec->phase == PHASE_RUNNING && exec_plan.action != SIGNAL_REFUSED)
+                send_signal(container, exec, exec_plan, NULL);
+        }
     send_signal(container, init, plan, pending_ref(pending));
     return NULL;
 }

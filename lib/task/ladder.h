@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 enum rung { RUNG_NONE, RUNG_SHUTDOWN, RUNG_TERMINATE, RUNG_FRESH, RUNG_PROCESSES, RUNG_STUCK };
-#define RUNG_COUNT 6
+#define RUNG_COUNT          6
 
 #define LADDER_PAUSE_MAX_MS 3600000u
 

@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 
-#define IDLE_MS 10000u
+#define IDLE_MS     10000u
 #define STACK_BYTES (1024u * 1024u) /* reserved, not committed; a deeply nested document is parsed on it */
 
 struct work {

@@ -17,8 +17,8 @@ struct operations;
 
 struct operations *operations_open(const char *name, unsigned threads, unsigned queue);
 /* `run` is called once on a thread of the pool. RESOURCE_EXHAUSTED when the queue is full. */
-struct error *operations_submit(struct operations *operations, void (*run)(void *context), void *context)
-    ERROR_MUST_CHECK;
+struct error *operations_submit(struct operations *operations, void (*run)(void *context),
+                                void *context) ERROR_MUST_CHECK;
 /* For what must be done and is bounded elsewhere: takes no notice of the queue's limit. */
 void operations_post(struct operations *operations, void (*run)(void *context), void *context);
 /* Runs what is left to do, for as long as the time lasts, and ends the threads. False: something was still running. Armed

@@ -50,14 +50,13 @@ static struct error *still_ending(struct pending *pending, enum error_kind kind,
     const char *call = pending->call ? pending->call : rung_call(container->ladder.rung);
     const char *phase = container->step_phase ? container->step_phase : "the end of its process";
     double seconds = (double)container->tasks->answer_ms / 1000;
-    struct error *error =
-        container->last_result && !pending->call
-            ? error_make(kind, *call ? call : operation, container->init.texts->id,
-                         "%s: it has not ended within %g s (%s); hcsd goes on trying", operation, seconds,
-                         container->last_result)
-            : error_make(kind, *call ? call : operation, container->init.texts->id,
-                         "%s: it has not ended within %g s, it waits for %s; hcsd goes on", operation, seconds,
-                         *call ? call : phase);
+    struct error *error = container->last_result && !pending->call
+                              ? error_make(kind, *call ? call : operation, container->init.texts->id,
+                                           "%s: it has not ended within %g s (%s); hcsd goes on trying", operation,
+                                           seconds, container->last_result)
+                              : error_make(kind, *call ? call : operation, container->init.texts->id,
+                                           "%s: it has not ended within %g s, it waits for %s; hcsd goes on", operation,
+                                           seconds, *call ? call : phase);
     ReleaseSRWLockShared(&container->lock);
     return error;
 }
@@ -76,8 +75,8 @@ static void at_bound(void *context)
             answer(pending, still_ending(pending, ERROR_KIND_DEADLINE_EXCEEDED, "kill"));
             break;
         case PENDING_END:
-            answer(pending, pending->error ? pending->error
-                                           : still_ending(pending, ERROR_KIND_DEADLINE_EXCEEDED, "kill"));
+            answer(pending,
+                   pending->error ? pending->error : still_ending(pending, ERROR_KIND_DEADLINE_EXCEEDED, "kill"));
             pending->error = NULL;
             break;
         case PENDING_DELETE:

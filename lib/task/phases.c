@@ -7,7 +7,10 @@ struct verdict {
     const char *reason;
 };
 
-#define REFUSED(reason) {ERROR_KIND_FAILED_PRECONDITION, reason}
+#define REFUSED(reason)                                                                                                \
+    {                                                                                                                  \
+        ERROR_KIND_FAILED_PRECONDITION, reason                                                                         \
+    }
 
 static const char *const names[PHASE_COUNT] = {"creating", "created", "starting", "running", "ending", "stopped"};
 

@@ -2,11 +2,12 @@
 
 json_t *record_encode(const struct record *record)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:I, s:I, s:I}", "bundle", record->bundle, "stdin",
-                     record->stdin_path, "stdout", record->stdout_path, "stderr", record->stderr_path, "scratch",
-                     record->scratch, "phase", phase_name(record->phase), "terminal", record->terminal, "ran", record->ran,
-                     "asked", record->asked, "hidden", record->hidden, "pid", (json_int_t)record->pid, "exit_status",
-                     (json_int_t)record->exit_status, "exited_ns", (json_int_t)record->exited_ns);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:I, s:I, s:I}", "bundle", record->bundle,
+                     "stdin", record->stdin_path, "stdout", record->stdout_path, "stderr", record->stderr_path,
+                     "scratch", record->scratch, "phase", phase_name(record->phase), "terminal", record->terminal,
+                     "ran", record->ran, "asked", record->asked, "hidden", record->hidden, "pid",
+                     (json_int_t)record->pid, "exit_status", (json_int_t)record->exit_status, "exited_ns",
+                     (json_int_t)record->exited_ns);
 }
 
 struct error *record_decode(const json_t *body, const char *id, struct record *ret_record)
@@ -24,9 +25,11 @@ struct error *record_decode(const json_t *body, const char *id, struct record *r
                        &exited_ns))
         return error_make(ERROR_KIND_DATA_LOSS, "read journal", id, "the document of this container: %s", why.text);
     if (!phase_parse(phase, &record.phase))
-        return error_make(ERROR_KIND_DATA_LOSS, "read journal", id, "the document of this container has phase \"%s\"", phase);
+        return error_make(ERROR_KIND_DATA_LOSS, "read journal", id, "the document of this container has phase \"%s\"",
+                          phase);
     if (pid < 0 || pid > UINT32_MAX || exit_status < 0 || exit_status > UINT32_MAX)
-        return error_make(ERROR_KIND_DATA_LOSS, "read journal", id, "a number in the document of this container is out of range");
+        return error_make(ERROR_KIND_DATA_LOSS, "read journal", id,
+                          "a number in the document of this container is out of range");
     record.terminal = terminal;
     record.ran = ran;
     record.asked = asked;

@@ -11,7 +11,7 @@
 #include "task/record.h"
 
 #define RETRY_FIRST_MS 1000u
-#define RETRY_MAX_MS 60000u
+#define RETRY_MAX_MS   60000u
 
 /* ---- documents ---- */
 

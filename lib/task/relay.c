@@ -8,7 +8,7 @@
 #include "task/endpoint.h"
 
 #define BUFFER_FIRST 4096u
-#define BUFFER_MAX 65536u
+#define BUFFER_MAX   65536u
 #define STREAM_COUNT 3
 
 enum stream_state { STREAM_IDLE, STREAM_READING, STREAM_WRITING, STREAM_ENDED };

@@ -25,8 +25,8 @@ struct signal_plan signal_plan(uint32_t number, bool init, uint32_t os_build)
         const struct row *row = &rows[i];
         if (row->number != number)
             continue;
-        enum signal_action action = os_build >= SIGNAL_CONSOLE_BUILD ? (init ? row->init : row->exec)
-                                                                     : (init ? row->old_init : row->old_exec);
+        enum signal_action action =
+            os_build >= SIGNAL_CONSOLE_BUILD ? (init ? row->init : row->exec) : (init ? row->old_init : row->old_exec);
         return (struct signal_plan){action, action == SIGNAL_CONSOLE ? row->console : NULL};
     }
     return (struct signal_plan){SIGNAL_REFUSED, NULL};

@@ -29,7 +29,8 @@ static void stdin_ended(void *context)
 
 static struct error *killed_meanwhile(struct container *container)
 {
-    return error_make(ERROR_KIND_ABORTED, "start", container->init.texts->id, "it was killed while it was being started");
+    return error_make(ERROR_KIND_ABORTED, "start", container->init.texts->id,
+                      "it was killed while it was being started");
 }
 
 static struct error *document_again(struct process *process)
@@ -184,8 +185,8 @@ static void step_start(struct container *container, void *argument)
     free(request);
 }
 
-void task_start(struct tasks *tasks, const char *containerd_namespace, const char *id, const char *exec_id, task_done done,
-                void *context)
+void task_start(struct tasks *tasks, const char *containerd_namespace, const char *id, const char *exec_id,
+                task_done done, void *context)
 {
     struct process *process;
     struct error *error = tasks_find(tasks, containerd_namespace, id, exec_id, true, &process);

@@ -17,7 +17,7 @@
 #include "task/record.h"
 
 #define THREADS 64u
-#define QUEUE 4096u
+#define QUEUE   4096u
 
 struct error *tasks_open(const struct tasks_options *options, struct tasks **ret_tasks)
 {

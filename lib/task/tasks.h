@@ -18,11 +18,18 @@
 struct tasks;
 
 /* Numbers as containerd.v1.types.Status. */
-enum task_status { TASK_UNKNOWN = 0, TASK_CREATED = 1, TASK_RUNNING = 2, TASK_STOPPED = 3, TASK_PAUSED = 4, TASK_PAUSING = 5 };
+enum task_status {
+    TASK_UNKNOWN = 0,
+    TASK_CREATED = 1,
+    TASK_RUNNING = 2,
+    TASK_STOPPED = 3,
+    TASK_PAUSED = 4,
+    TASK_PAUSING = 5
+};
 
-#define TASK_EXIT_NONE 255u            /* on the wire while not exited */
-#define TASK_EXIT_UNKNOWN 0xFFFFFFFFu  /* -1: nobody held a handle */
-#define TASK_EXIT_NOT_STARTED 127u     /* the init could not be started */
+#define TASK_EXIT_NONE        255u        /* on the wire while not exited */
+#define TASK_EXIT_UNKNOWN     0xFFFFFFFFu /* -1: nobody held a handle */
+#define TASK_EXIT_NOT_STARTED 127u        /* the init could not be started */
 
 /* A snapshot. The texts are shared and immutable, so that taking one allocates nothing (but `stuck`, where there is one);
  * they live until task_view_free. */
@@ -35,7 +42,8 @@ struct task_view {
     uint32_t pid; /* 0 until started */
     uint32_t exit_status;
     int64_t exited_ns; /* wall, 0: not exited */
-    char *stuck;       /* NULL, or why it cannot be ended and since when; after a forced delete: what is left to the janitor */
+    char
+        *stuck; /* NULL, or why it cannot be ended and since when; after a forced delete: what is left to the janitor */
 };
 void task_view_free(struct task_view *view); /* frees what is in it, not the struct */
 void task_views_free(struct task_view *views, size_t count);
@@ -45,22 +53,22 @@ struct task_create {
     const char *stdin_path, *stdout_path, *stderr_path; /* "" : none */
     bool terminal;
     /* A rootfs mount of type windows-layer, instead of windows.layerFolders; count 0 or 1. */
-    const char *rootfs_source;       /* NULL: none */
+    const char *rootfs_source; /* NULL: none */
     const char *const *rootfs_parents;
     size_t rootfs_parent_count;
     const char *client; /* for logs */
 };
 
 struct tasks_options {
-    struct hcs_library *library;     /* hcs/library.h; this and the next two must outlive the tasks */
-    struct guard *guard;             /* hcs/guard.h: the one that `compute` uses */
-    struct compute *compute;         /* hcs/compute.h */
-    const char *owner;               /* "hcsd" */
-    unsigned call_seconds;           /* hcs.call_seconds */
-    unsigned kill_answer_seconds;    /* kill.answer_seconds */
-    unsigned drain_seconds;          /* stdio.drain_seconds */
-    unsigned stall_seconds;          /* watchdog.stall_seconds: what each rung of the kill ladder gets */
-    const char *state_dir;           /* absolute; where task documents are journalled; made when it is not there */
+    struct hcs_library *library;  /* hcs/library.h; this and the next two must outlive the tasks */
+    struct guard *guard;          /* hcs/guard.h: the one that `compute` uses */
+    struct compute *compute;      /* hcs/compute.h */
+    const char *owner;            /* "hcsd" */
+    unsigned call_seconds;        /* hcs.call_seconds */
+    unsigned kill_answer_seconds; /* kill.answer_seconds */
+    unsigned drain_seconds;       /* stdio.drain_seconds */
+    unsigned stall_seconds;       /* watchdog.stall_seconds: what each rung of the kill ladder gets */
+    const char *state_dir;        /* absolute; where task documents are journalled; made when it is not there */
     bool terminate_survivors;
     /* Layers are mounted and released by whoever runs storage calls (workers); both may take long and are called on
      * operation threads. mount gives the volume path `\\?\Volume{guid}` (no trailing backslash). */
@@ -98,8 +106,8 @@ struct task_exec {
     size_t spec_size;
 };
 void task_exec(struct tasks *tasks, const struct task_exec *exec, task_done done, void *context);
-void task_start(struct tasks *tasks, const char *containerd_namespace, const char *id, const char *exec_id, task_done done,
-                void *context);
+void task_start(struct tasks *tasks, const char *containerd_namespace, const char *id, const char *exec_id,
+                task_done done, void *context);
 void task_kill(struct tasks *tasks, const char *containerd_namespace, const char *id, const char *exec_id, uint32_t sig,
                bool all, task_done done, void *context);
 /* force: deletes in any state; what cannot be ended is journalled for the janitor. */
@@ -108,8 +116,8 @@ void task_delete(struct tasks *tasks, const char *containerd_namespace, const ch
 
 /* Waits for the exit (for init: until the teardown is over and the exit event is out). Costs no thread. *ret_ticket takes it
  * back; 0 when it was already called. */
-void task_wait(struct tasks *tasks, const char *containerd_namespace, const char *id, const char *exec_id, task_done done,
-               void *context, uint64_t *ret_ticket);
+void task_wait(struct tasks *tasks, const char *containerd_namespace, const char *id, const char *exec_id,
+               task_done done, void *context, uint64_t *ret_ticket);
 /* The completion is not called any more after this returns true; false: it was or is being called. */
 bool task_wait_cancel(struct tasks *tasks, uint64_t ticket);
 
@@ -132,7 +140,7 @@ void task_render(struct tasks *tasks, const struct task_create *create, uint32_t
 
 /* Operations under way, for diag. */
 struct task_operation_view {
-    char kind[16];  /* create, start, kill, delete, reap */
+    char kind[16]; /* create, start, kill, delete, reap */
     char *object;
     const char *phase;
     double age_seconds;

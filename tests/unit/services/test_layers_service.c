@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+
 #include <cmocka.h>
 
 #include <hcsd/v1/layers.pb-c.h>
@@ -27,7 +28,8 @@ struct rpc_call {
     struct error *error;
 };
 
-static const struct rpc_caller caller = {.containerd_namespace = "default", .pid = 12, .sid = "S-1-5-18", .user = "SYSTEM", .connection = 3};
+static const struct rpc_caller caller = {
+    .containerd_namespace = "default", .pid = 12, .sid = "S-1-5-18", .user = "SYSTEM", .connection = 3};
 
 const struct rpc_caller *rpc_call_caller(const struct rpc_call *call)
 {
@@ -62,7 +64,8 @@ void rpc_call_finish(struct rpc_call *call)
     note(call, "finish");
 }
 
-void rpc_call_send(struct rpc_call *call, const ProtobufCMessage *message, void (*sent)(void *context, bool ok), void *context)
+void rpc_call_send(struct rpc_call *call, const ProtobufCMessage *message, void (*sent)(void *context, bool ok),
+                   void *context)
 {
     const Hcsd__V1__ExportResponse *response = (const Hcsd__V1__ExportResponse *)message;
     char line[256];
@@ -338,9 +341,9 @@ static void test_bad_requests(void **state)
         const char *layer, *parent, *output;
         int compression, level;
     } rows[] = {
-        {"layer", NULL, "", 0, 0},           {"", NULL, "", 0, 0},          {"C:\\a", "b", "", 0, 0},
-        {"C:\\a", NULL, "out.tar", 0, 0},    {"C:\\a", NULL, "", 3, 0},     {"C:\\a", NULL, "", -1, 0},
-        {"C:\\a", NULL, "", 0, 13},          {"C:\\a", NULL, "", 1, 20},    {"C:\\a", NULL, "", 2, 1},
+        {"layer", NULL, "", 0, 0},        {"", NULL, "", 0, 0},       {"C:\\a", "b", "", 0, 0},
+        {"C:\\a", NULL, "out.tar", 0, 0}, {"C:\\a", NULL, "", 3, 0},  {"C:\\a", NULL, "", -1, 0},
+        {"C:\\a", NULL, "", 0, 13},       {"C:\\a", NULL, "", 1, 20}, {"C:\\a", NULL, "", 2, 1},
         {"C:\\a", NULL, "", 0, -1},
     };
     const struct rpc_service *service = layers_service_open(NULL);

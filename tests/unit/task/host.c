@@ -62,7 +62,7 @@ static void on_event(void *context, const char *topic, const struct task_view *v
 {
     (void)context;
     append(&task_text, str_format("%s %s%s%s %d %u", topic, view->id, *view->exec_id ? "/" : "", view->exec_id,
-                                   view->status, view->exit_status));
+                                  view->status, view->exit_status));
 }
 
 void await(bool (*condition)(void *context), void *context, const char *what)
@@ -357,9 +357,10 @@ char *host_bundle(const char *id, const char *command)
     must(file_ensure_folder(scratch));
     must(file_ensure_folder(files));
     char *escaped_scratch = escape(scratch), *escaped_base = escape(base), *escaped_command = escape(command);
-    char *config = str_format("{\"ociVersion\":\"1.1.0\",\"root\":{\"path\":\"\"},\"process\":{\"cwd\":\"C:\\\\\",\"args\":[],"
-                              "\"commandLine\":\"%s\"},\"windows\":{\"layerFolders\":[\"%s\",\"%s\"]}}",
-                              escaped_command, escaped_base, escaped_scratch);
+    char *config =
+        str_format("{\"ociVersion\":\"1.1.0\",\"root\":{\"path\":\"\"},\"process\":{\"cwd\":\"C:\\\\\",\"args\":[],"
+                   "\"commandLine\":\"%s\"},\"windows\":{\"layerFolders\":[\"%s\",\"%s\"]}}",
+                   escaped_command, escaped_base, escaped_scratch);
     char *bundle = host_bundle_text(id, config);
     free(scratch_name);
     free(scratch);
@@ -396,7 +397,8 @@ static void on_done(void *context, struct error *error, const struct task_view *
     WakeAllConditionVariable(&changed);
 }
 
-struct request *begin_create_stdio(const char *id, const char *bundle, const char *in, const char *out, const char *error)
+struct request *begin_create_stdio(const char *id, const char *bundle, const char *in, const char *out,
+                                   const char *error)
 {
     struct request *request = mem_new(struct request);
     const struct task_create create = {

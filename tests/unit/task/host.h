@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include "task/tasks.h"
@@ -39,7 +40,7 @@ void host_restart(bool terminate_survivors);
 char *host_bundle(const char *id, const char *command);
 /* The same with a config.json of its own. */
 char *host_bundle_text(const char *id, const char *config);
-char *host_path(const char *name); /* below the folder; the caller frees it */
+char *host_path(const char *name);  /* below the folder; the caller frees it */
 void host_faults(const char *rows); /* NULL: none */
 
 /* An answer: an error, or a view; host_answer_free. */
@@ -55,7 +56,8 @@ void answer_free(struct answer *answer);
 
 struct request; /* one that is under way */
 struct request *begin_create(const char *id, const char *bundle);
-struct request *begin_create_stdio(const char *id, const char *bundle, const char *in, const char *out, const char *error);
+struct request *begin_create_stdio(const char *id, const char *bundle, const char *in, const char *out,
+                                   const char *error);
 struct request *begin_start(const char *id);
 struct request *begin_exec(const char *id, const char *exec_id, const char *command, const char *out);
 struct request *begin_start_exec(const char *id, const char *exec_id);
@@ -75,7 +77,7 @@ void abandon(struct request *request); /* one whose completion will not come */
 void expect_ok(struct request *request, const char *what);
 /* Fails with this kind, and with `part` (may be NULL) somewhere in its text. */
 void expect_error(struct request *request, enum error_kind kind, const char *part);
-uint32_t expect_exit(const char *id); /* waits; the code */
+uint32_t expect_exit(const char *id);      /* waits; the code */
 enum task_status state_of(const char *id); /* TASK_UNKNOWN: not found */
 
 /* Events: "topic id status code\n" each, in order. */

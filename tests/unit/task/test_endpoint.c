@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
 #include <cmocka.h>
 
 #include "task/endpoint.h"
@@ -16,7 +17,8 @@ static const struct {
     {"", "stdin", ENDPOINT_NONE, NULL},
     {"\\\\.\\pipe\\ctr-web-stdin", "stdin", ENDPOINT_PIPE, "\\\\.\\pipe\\ctr-web-stdin"},
     {"\\\\.\\PIPE\\x", "stdout", ENDPOINT_PIPE, "\\\\.\\PIPE\\x"},
-    {"\\\\.\\pipe\\ProtectedPrefix\\LocalService\\x", "stdout", ENDPOINT_PIPE, "\\\\.\\pipe\\ProtectedPrefix\\LocalService\\x"},
+    {"\\\\.\\pipe\\ProtectedPrefix\\LocalService\\x", "stdout", ENDPOINT_PIPE,
+     "\\\\.\\pipe\\ProtectedPrefix\\LocalService\\x"},
     {"\\\\.\\pipe\\", "stdout", ENDPOINT_NONE, NULL},
     {"\\\\.\\pipe\\a\\..\\..\\PhysicalDrive0", "stdout", ENDPOINT_NONE, NULL},
     {"\\\\.\\pipe\\..\\x", "stdout", ENDPOINT_NONE, NULL},

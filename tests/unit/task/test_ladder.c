@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include "task/ladder.h"
@@ -69,12 +70,9 @@ static void test_failures_do_not_wait(void **state)
 {
     (void)state;
     static const struct beat story[] = {
-        {RAISE, RUNG_SHUTDOWN, 0, RUNG_SHUTDOWN},
-        {FAILED, RUNG_SHUTDOWN, 1, RUNG_TERMINATE},
-        {FAILED, RUNG_TERMINATE, 2, RUNG_FRESH},
-        {FAILED, RUNG_FRESH, 3, RUNG_PROCESSES},
-        {FAILED, RUNG_PROCESSES, 4, RUNG_STUCK},
-        {END, 0, 0, 0},
+        {RAISE, RUNG_SHUTDOWN, 0, RUNG_SHUTDOWN}, {FAILED, RUNG_SHUTDOWN, 1, RUNG_TERMINATE},
+        {FAILED, RUNG_TERMINATE, 2, RUNG_FRESH},  {FAILED, RUNG_FRESH, 3, RUNG_PROCESSES},
+        {FAILED, RUNG_PROCESSES, 4, RUNG_STUCK},  {END, 0, 0, 0},
     };
     play(story);
 }

@@ -16,8 +16,8 @@ struct reader {
     HANDLE pipe, thread;
     uint8_t *data;
     size_t size, capacity;
-    HANDLE hold;    /* not NULL: nothing is read until it is set */
-    bool vanish;    /* closes after the first byte */
+    HANDLE hold; /* not NULL: nothing is read until it is set */
+    bool vanish; /* closes after the first byte */
     volatile LONG ended;
 };
 
@@ -90,7 +90,8 @@ static void process_pipe(const char *name, HANDLE *ret_ours, HANDLE *ret_theirs)
     wchar_t wide[64];
     snprintf(path, sizeof path, "\\\\.\\pipe\\hcsd-test-%lu-process-%s", GetCurrentProcessId(), name);
     MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 64);
-    *ret_ours = CreateNamedPipeW(wide, PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED, PIPE_TYPE_BYTE, 1, 65536, 65536, 0, NULL);
+    *ret_ours =
+        CreateNamedPipeW(wide, PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED, PIPE_TYPE_BYTE, 1, 65536, 65536, 0, NULL);
     assert_true(*ret_ours != INVALID_HANDLE_VALUE);
     *ret_theirs = CreateFileW(wide, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING, 0, NULL);
     assert_true(*ret_theirs != INVALID_HANDLE_VALUE);
@@ -318,8 +319,7 @@ static void test_much_output(void **state)
     reader_join(&out);
     assert_int_equal(out.size, 16777216);
     for (size_t i = 0; i < out.size; i += 4097)
-        assert_int_equal(out.data[i],
-                         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-\n"[i % 64]);
+        assert_int_equal(out.data[i], "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-\n"[i % 64]);
     free(out.data);
     expect_ok(begin_delete("web", false), "delete");
     assert_false(operator_event("TASK_OUTPUT_LOST", "web"));
@@ -395,7 +395,7 @@ static void test_never_started(void **state)
 int main(int argc, char **argv)
 {
 #define ALONE(name) cmocka_unit_test_setup_teardown(name, setup_timers, teardown_timers)
-#define TEST(name) cmocka_unit_test_setup_teardown(name, host_setup, host_teardown)
+#define TEST(name)  cmocka_unit_test_setup_teardown(name, host_setup, host_teardown)
     const struct CMUnitTest tests[] = {
         ALONE(test_copies_all),
         ALONE(test_quiet),

@@ -20,7 +20,7 @@ static void run(const char *id, const char *command)
     expect_ok(begin_start(id), "start");
 }
 
-static void delete(const char *id)
+static void delete (const char *id)
 {
     expect_ok(begin_delete(id, false), "delete");
     assert_int_equal(state_of(id), TASK_UNKNOWN);
@@ -54,7 +54,7 @@ static void test_life(void **state)
     struct answer exited = finish(wait);
     assert_null(exited.error);
     assert_int_equal(exited.exit_status, 7);
-    assert_false(host_layer_mounted("web")); /* the wait ends after the teardown … */
+    assert_false(host_layer_mounted("web"));          /* the wait ends after the teardown … */
     assert_true(event_lines("/tasks/exit web") == 1); /* … and after the event */
     answer_free(&exited);
     assert_int_equal(state_of("web"), TASK_STOPPED);
@@ -311,10 +311,12 @@ static void test_bad_bundles(void **state)
                                  "\"args\":[\"cmd\"]},\"windows\":{\"layerFolders\":[\"C:\\\\base\"]}}"),
            ERROR_KIND_INVALID_ARGUMENT, "layerFolders");
     refuse("missing layer", "x",
-           host_bundle_text("x", "{\"ociVersion\":\"1.1.0\",\"root\":{\"path\":\"\"},\"process\":{\"cwd\":\"C:\\\\\","
-                                 "\"args\":[\"cmd\"]},\"windows\":{\"layerFolders\":[\"C:\\\\base\",\"C:\\\\nolayer\"]}}"),
+           host_bundle_text("x",
+                            "{\"ociVersion\":\"1.1.0\",\"root\":{\"path\":\"\"},\"process\":{\"cwd\":\"C:\\\\\","
+                            "\"args\":[\"cmd\"]},\"windows\":{\"layerFolders\":[\"C:\\\\base\",\"C:\\\\nolayer\"]}}"),
            ERROR_KIND_NOT_FOUND, "nolayer");
-    refuse("bundle on another machine", "x", str_copy("\\\\server\\share\\bundle"), ERROR_KIND_INVALID_ARGUMENT, "local");
+    refuse("bundle on another machine", "x", str_copy("\\\\server\\share\\bundle"), ERROR_KIND_INVALID_ARGUMENT,
+           "local");
     refuse("bundle that is a pipe", "x", str_copy("\\\\.\\pipe\\x"), ERROR_KIND_INVALID_ARGUMENT, "local");
     refuse("relative bundle", "x", str_copy("bundle"), ERROR_KIND_INVALID_ARGUMENT, "absolute");
     refuse("bad id", "a/b", host_bundle("y", "emu:exit 0"), ERROR_KIND_INVALID_ARGUMENT, "id");
@@ -517,7 +519,8 @@ static void test_terminate_fails(void **state)
     (void)state;
     run("web", "emu:sleep 3600");
     /* Only the first handle's: the ladder opens a fresh one. */
-    host_faults("[{\"call\":\"HcsTerminateComputeSystem\",\"action\":\"fail\",\"hresult\":\"0xC0370105\",\"count\":1}]");
+    host_faults(
+        "[{\"call\":\"HcsTerminateComputeSystem\",\"action\":\"fail\",\"hresult\":\"0xC0370105\",\"count\":1}]");
     expect_ok(begin_kill("web", 9), "kill");
     expect_exit("web");
     assert_true(operator_event("KILL_ESCALATED", "web"));
