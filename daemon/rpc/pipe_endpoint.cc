@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -20,9 +21,11 @@
 #include "src/core/lib/config/core_configuration.h"
 #include "src/core/lib/iomgr/endpoint.h"
 #include "src/core/lib/iomgr/exec_ctx.h"
+#include "src/core/lib/iomgr/executor.h"
 #include "src/core/lib/iomgr/iomgr_internal.h"
 #include "src/core/lib/iomgr/timer.h"
 #include "src/core/lib/iomgr/timer_heap.h"
+#include "src/core/lib/iomgr/timer_manager.h"
 #include "src/core/lib/security/credentials/credentials.h"
 #include "src/core/lib/surface/channel.h"
 #include "src/core/lib/surface/server.h"
@@ -332,35 +335,48 @@ class Listener : public grpc_core::Server::ListenerInterface {
     grpc_closure *done_ = nullptr;
 };
 
-// ---- timers: one heap, and a wake-up only when one is due ----
+// ---- timers: one heap, one timer of the thread pool, and a wake-up only when one is due ----
 //
-// gRPC's own wake each of their shards at least once a second, and as often as every 10 ms after short timers, whether or
-// not there is a timer. Here the timer thread sleeps until the earliest deadline, for ever when there is none. It is not
-// woken for a deadline behind the one it sleeps for already, so that a row of calls with equal timeouts costs no wake-ups.
+// gRPC's own have a thread, and wake each of their shards at least once a second, and as often as every 10 ms after short
+// timers, whether or not there is a timer. Here nothing happens before the earliest deadline. The pool's timer is not set
+// anew for a deadline behind the one it is set for already, so that a row of calls with equal timeouts costs nothing.
 
-gpr_mu g_timer_mu;
-grpc_timer_heap g_timers; // g_timer_mu
-int64_t g_timer_wake;     // g_timer_mu: when the timer thread looks again; INT64_MAX: when it is kicked
-bool g_timers_up;         // g_timer_mu
+constexpr int64_t kNever = INT64_MAX;
+
+gpr_mu g_timer_mu; // the three below, and every timer's `pending`
+grpc_timer_heap g_timers;
+int64_t g_timer_wake; // when g_timer fires
+bool g_timers_up;
+PTP_TIMER g_timer;
+
+int64_t MillisecondsOf(grpc_core::Timestamp time)
+{
+    return static_cast<int64_t>(time.milliseconds_after_process_epoch());
+}
+
+void ArmLocked(int64_t deadline)
+{
+    g_timer_wake = deadline;
+    int64_t left = deadline - MillisecondsOf(grpc_core::Timestamp::Now());
+    int64_t relative = -10000 * std::max<int64_t>(left + 1, 1);
+    FILETIME due = {static_cast<DWORD>(relative), static_cast<DWORD>(relative >> 32)};
+    SetThreadpoolTimer(g_timer, &due, 0, 0);
+}
 
 void TimerInit(grpc_timer *timer, grpc_core::Timestamp deadline, grpc_closure *closure)
 {
     timer->closure = closure;
-    timer->deadline = static_cast<int64_t>(deadline.milliseconds_after_process_epoch());
-    bool kick = false;
+    timer->deadline = MillisecondsOf(deadline);
     gpr_mu_lock(&g_timer_mu);
     bool up = timer->pending = g_timers_up;
     if (up) {
         grpc_timer_heap_add(&g_timers, timer);
-        kick = timer->deadline < g_timer_wake;
-        if (kick)
-            g_timer_wake = timer->deadline;
+        if (timer->deadline < g_timer_wake)
+            ArmLocked(timer->deadline);
     }
     gpr_mu_unlock(&g_timer_mu);
     if (!up)
         ExecCtx::Run(DEBUG_LOCATION, closure, GRPC_ERROR_CREATE("timers are shut down"));
-    if (kick)
-        grpc_kick_poller();
 }
 
 void TimerCancel(grpc_timer *timer)
@@ -376,36 +392,52 @@ void TimerCancel(grpc_timer *timer)
         ExecCtx::Run(DEBUG_LOCATION, timer->closure, absl::CancelledError());
 }
 
-grpc_timer_check_result TimerCheck(grpc_core::Timestamp *next)
+// Runs what is due at `now`.
+bool FireLocked(int64_t now, const grpc_error_handle &error)
 {
-    grpc_core::Timestamp now = grpc_core::Timestamp::Now();
-    grpc_error_handle error =
-        now == grpc_core::Timestamp::InfFuture() ? GRPC_ERROR_CREATE("timers are shut down") : absl::OkStatus();
-    grpc_timer_check_result result = GRPC_TIMERS_CHECKED_AND_EMPTY;
-    gpr_mu_lock(&g_timer_mu);
-    while (!grpc_timer_heap_is_empty(&g_timers)) {
+    bool fired = false;
+    while (!grpc_timer_heap_is_empty(&g_timers) && grpc_timer_heap_top(&g_timers)->deadline <= now) {
         grpc_timer *timer = grpc_timer_heap_top(&g_timers);
-        if (timer->deadline > static_cast<int64_t>(now.milliseconds_after_process_epoch()))
-            break;
         grpc_timer_heap_pop(&g_timers);
         timer->pending = false;
         ExecCtx::Run(DEBUG_LOCATION, timer->closure, error);
-        result = GRPC_TIMERS_FIRED;
+        fired = true;
     }
-    if (next != nullptr) {
-        g_timer_wake = grpc_timer_heap_is_empty(&g_timers) ? INT64_MAX : grpc_timer_heap_top(&g_timers)->deadline;
-        if (g_timer_wake != INT64_MAX)
-            *next = std::min(*next, grpc_core::Timestamp::FromMillisecondsAfterProcessEpoch(g_timer_wake));
+    return fired;
+}
+
+void CALLBACK OnTimer(PTP_CALLBACK_INSTANCE, void *, PTP_TIMER)
+{
+    GrpcScope scope;
+    gpr_mu_lock(&g_timer_mu);
+    if (g_timers_up) {
+        FireLocked(MillisecondsOf(grpc_core::Timestamp::Now()), absl::OkStatus());
+        g_timer_wake = kNever;
+        if (!grpc_timer_heap_is_empty(&g_timers))
+            ArmLocked(grpc_timer_heap_top(&g_timers)->deadline);
     }
     gpr_mu_unlock(&g_timer_mu);
-    return result;
+}
+
+// Asked by gRPC's shutdown, for which everything is due, and by its timer thread, which we end.
+grpc_timer_check_result TimerCheck(grpc_core::Timestamp *)
+{
+    grpc_core::Timestamp now = grpc_core::Timestamp::Now();
+    if (now != grpc_core::Timestamp::InfFuture())
+        return GRPC_TIMERS_CHECKED_AND_EMPTY;
+    gpr_mu_lock(&g_timer_mu);
+    bool fired = FireLocked(MillisecondsOf(now), GRPC_ERROR_CREATE("timers are shut down"));
+    gpr_mu_unlock(&g_timer_mu);
+    return fired ? GRPC_TIMERS_FIRED : GRPC_TIMERS_CHECKED_AND_EMPTY;
 }
 
 void TimersInit()
 {
     gpr_mu_lock(&g_timer_mu);
     grpc_timer_heap_init(&g_timers);
-    g_timer_wake = INT64_MAX;
+    g_timer_wake = kNever;
+    g_timer = CreateThreadpoolTimer(OnTimer, nullptr, nullptr);
+    GPR_ASSERT(g_timer != nullptr);
     g_timers_up = true;
     gpr_mu_unlock(&g_timer_mu);
 }
@@ -414,14 +446,12 @@ void TimersShutdown()
 {
     gpr_mu_lock(&g_timer_mu);
     g_timers_up = false;
-    while (!grpc_timer_heap_is_empty(&g_timers)) {
-        grpc_timer *timer = grpc_timer_heap_top(&g_timers);
-        grpc_timer_heap_pop(&g_timers);
-        timer->pending = false;
-        ExecCtx::Run(DEBUG_LOCATION, timer->closure, GRPC_ERROR_CREATE("timers are shut down"));
-    }
+    FireLocked(kNever, GRPC_ERROR_CREATE("timers are shut down"));
     grpc_timer_heap_destroy(&g_timers);
     gpr_mu_unlock(&g_timer_mu);
+    SetThreadpoolTimer(g_timer, nullptr, 0, 0);
+    WaitForThreadpoolTimerCallbacks(g_timer, TRUE);
+    CloseThreadpoolTimer(g_timer);
 }
 
 grpc_timer_vtable g_timer_vtable = {TimerInit, TimerCancel, TimerCheck, TimersInit, TimersShutdown, [] {}};
@@ -499,20 +529,23 @@ class Pool : public EventEngine {
     }
 };
 
-bool g_prepared;
-
 } // namespace
 
 extern "C" void pipe_endpoint_init(void)
 {
-    if (!g_prepared) {
-        g_prepared = true;
+    static std::once_flag prepared;
+    std::call_once(prepared, [] {
         gpr_mu_init(&g_timer_mu);
         grpc_set_default_iomgr_platform();
         grpc_set_timer_impl(&g_timer_vtable);
         grpc_event_engine::experimental::SetEventEngineFactory([] { return std::make_unique<Pool>(); });
-    }
+    });
     grpc_init();
+    // Threads that would never have anything to do: the timers', and those of the two executors, whose work is then done by
+    // the thread that has it (as gRPC does it itself around a fork).
+    ExecCtx exec_ctx;
+    grpc_timer_manager_set_threading(false);
+    grpc_core::Executor::SetThreadingAll(false);
 }
 
 extern "C" void pipe_endpoint_attach(grpc_server *server, struct pipe_listener *listener)

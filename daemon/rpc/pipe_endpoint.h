@@ -14,8 +14,8 @@
 extern "C" {
 #endif
 
-/* grpc_init with timers and a task pool of our own: gRPC's wake up several times a second even when there is nothing to
- * do. Pairs with grpc_shutdown. The first call of the process must not race with another. */
+/* grpc_init, with timers and a task pool of our own and without gRPC's threads (which wake up several times a second even
+ * when there is nothing to do). Pairs with grpc_shutdown. gRPC must not have been initialised in another way before. */
 void pipe_endpoint_init(void);
 
 /* Between grpc_server_create and grpc_server_start: starting the server then starts the listener, and the server's shutdown

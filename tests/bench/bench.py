@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+"""make bench: the pipe, a bare gRPC server on it, and hcsd beside that, under Wine against the emulator.
+
+    bench.py [--rounds N] [--calls N] [--only NAME…]     NAME: memory, wakeups, state, stream
+
+Everything is a ratio or a difference between two things measured in turns, so that a busy machine disturbs both.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "integration"))
+
+from host import BUILD, Host, wait_until  # noqa: E402
+
+BARE = "\\\\.\\pipe\\hcsd-bench-bare"
+HCSD = "\\\\.\\pipe\\hcsd"
+SERVER = os.path.join(BUILD, "bench", "bench_server.exe")
+CLIENT = os.path.join(BUILD, "bench", "bench_client.exe")
+
+
+def say(line):
+    print(line, flush=True)
+
+
+def client(host, *arguments):
+    result = host.run(CLIENT, *arguments, timeout=900)
+    if result.status != 0:
+        raise SystemExit(f"bench_client {' '.join(arguments)}: {result.text.strip()}{result.error_text.strip()}")
+    return result.text.strip()
+
+
+def start_bare(host):
+    process = host.start(SERVER, BARE, stdin=subprocess.PIPE)
+    if process.stdout.readline().strip() != b"ready":
+        raise SystemExit(f"bench_server: {process.stderr.read().decode(errors='replace')}")
+    return process
+
+
+def only_pid(host, image, argument=None):
+    """The Unix pid of the one process of this image (with this argument): hcsd's workers have the same image."""
+    found = []
+    for pid in host.unix_pid(image):
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            arguments = file.read().decode(errors="replace").split("\0")[1:]
+        if argument is None or argument in arguments:
+            found.append(pid)
+    if len(found) != 1:
+        raise SystemExit(f"expected one process of {image}, found {found}")
+    return found[0]
+
+
+def status(pid, name):
+    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+        return int(re.search(rf"^{name}:\s*(\d+)", file.read(), re.MULTILINE).group(1))
+
+
+def wakeups(pid):
+    """How often each of its threads has gone to sleep, and so was woken, up to now."""
+    counts = {}
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        try:
+            with open(f"/proc/{pid}/task/{thread}/status", encoding="ascii", errors="replace") as file:
+                counts[thread] = int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)", file.read(), re.MULTILINE).group(1))
+        except FileNotFoundError:
+            pass
+    return counts
+
+
+def settled(pid):
+    """Private memory once it no longer moves."""
+    last = -1
+
+    def still():
+        nonlocal last
+        time.sleep(1)
+        now = status(pid, "RssAnon")
+        same, last = now == last, now
+        return same
+    wait_until("memory settles", still, 30)
+    return last
+
+
+def bench_memory(host, bare, hcsd):
+    for pipe in (BARE, HCSD):
+        for _ in range(5):
+            client(host, "touch", pipe)
+    plain, full = settled(bare), settled(hcsd)
+    if os.environ.get("HCSD_BENCH_SMAPS"):
+        for name, pid in (("bare", bare), ("hcsd", hcsd)):
+            with open(f"/proc/{pid}/smaps", "rb") as source, open(os.path.join(os.environ["HCSD_BENCH_SMAPS"], name + ".smaps"), "wb") as out:
+                out.write(source.read())
+    say(f"# private memory: bare gRPC server {plain} kB, hcsd {full} kB; threads {status(bare, 'Threads')} and {status(hcsd, 'Threads')}")
+    say(f"idle_memory_mb {(full - plain) / 1024:.2f} (hcsd's private memory beyond a bare gRPC server's, in MB; at most 4)")
+
+
+def bench_wakeups(bare, hcsd, seconds=10):
+    # A thread of the pool that finds nothing to do goes away within some seconds; that is no timer.
+    time.sleep(seconds)
+    before = wakeups(bare), wakeups(hcsd)
+    time.sleep(seconds)
+    rates = [sum(count - start.get(thread, 0) for thread, count in wakeups(pid).items()) / seconds
+             for pid, start in zip((bare, hcsd), before)]
+    say(f"# wake-ups of an idle bare gRPC server: {rates[0]:.1f} a second")
+    say(f"idle_wakeups {rates[1]:.2f} (of an idle hcsd, each second, all threads; at most 1)")
+
+
+def bench_state(host, rounds, calls):
+    bundle = host.make_bundle("bench", "emu:sleep 3600")
+    host.ctl("task", "create", "--bundle", bundle, "bench")
+    try:
+        say(client(host, "share", str(rounds), str(calls), BARE, HCSD, "bench"))
+    finally:
+        host.ctl("task", "delete", "bench", "--force", ok=False)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="What hcsd costs, as ratios within one run.")
+    parser.add_argument("--rounds", type=int, default=41)
+    parser.add_argument("--calls", type=int, default=100)
+    parser.add_argument("--only", nargs="*", default=["memory", "wakeups", "state", "stream"])
+    options = parser.parse_args()
+    host = Host("bench")
+    try:
+        host.boot()
+        host.write_config()
+        start_bare(host)
+        host.start_console()
+        bare, hcsd = only_pid(host, "bench_server.exe"), only_pid(host, "hcsd.exe", "--console")
+        if "memory" in options.only:
+            bench_memory(host, bare, hcsd)
+        if "wakeups" in options.only:
+            bench_wakeups(bare, hcsd)
+        if "state" in options.only:
+            bench_state(host, options.rounds, options.calls)
+        if "stream" in options.only:
+            say(client(host, "stream", "5", BARE))
+    finally:
+        host.end()
+
+
+if __name__ == "__main__":
+    main()
