@@ -194,6 +194,9 @@ static struct error *export_request(struct export *export, Hcsd__V1__ExportReque
         request->n_parents = error == NULL ? i + 1 : i;
     }
     export->to_stdout = strcmp(output, "-") == 0;
+    if (error == NULL && export->to_stdout && console_is_terminal(GetStdHandle(STD_OUTPUT_HANDLE)))
+        error = error_make(ERROR_KIND_INVALID_ARGUMENT, "read the command line", "--output",
+                           "an archive is nothing for a terminal; redirect it, or name a file");
     if (error == NULL && !export->to_stdout)
         error = file_absolute(output, &request->output);
     request->compression = strcmp(word, "none") == 0   ? HCSD__V1__COMPRESSION__COMPRESSION_NONE
