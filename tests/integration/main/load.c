@@ -85,25 +85,34 @@ static DWORD WINAPI client_thread(void *context)
     return 0;
 }
 
-/* How many handles that process has; -1 when there is no such process. GetProcessHandleCount gives 0 under Wine. */
+/* SystemHandleInformation (16), which winternl.h does not have: every handle of the machine. What the process query tells is
+ * the size of the handle table under Wine, and GetProcessHandleCount gives 0 there. */
+struct handle_list {
+    ULONG count;
+    struct {
+        USHORT pid, creator;
+        UCHAR type, attributes;
+        USHORT handle;
+        void *object;
+        ULONG access;
+    } entries[];
+};
+
+/* How many handles that process has. */
 static long handle_count(DWORD pid)
 {
-    ULONG size = 1u << 20;
-    uint8_t *data = mem_zero(size);
-    long found = -1;
+    ULONG size = 1u << 20, needed = 0;
+    struct handle_list *list = mem_zero(size);
+    long found = 0;
 
-    while (NtQuerySystemInformation(SystemProcessInformation, data, size, &size) == (NTSTATUS)0xC0000004 && size < (64u << 20)) {
-        size += 1u << 16;
-        data = mem_resize_array(data, size, 1);
+    while (NtQuerySystemInformation((SYSTEM_INFORMATION_CLASS)16, list, size, &needed) == (NTSTATUS)0xC0000004 &&
+           size < (64u << 20)) {
+        size *= 2;
+        list = mem_resize_array(list, size, 1);
     }
-    for (const SYSTEM_PROCESS_INFORMATION *process = (const void *)data;;) {
-        if ((DWORD)(ULONG_PTR)process->UniqueProcessId == pid)
-            found = (long)process->HandleCount;
-        if (process->NextEntryOffset == 0)
-            break;
-        process = (const void *)((const uint8_t *)process + process->NextEntryOffset);
-    }
-    free(data);
+    for (ULONG i = 0; i < list->count; i++)
+        found += list->entries[i].pid == pid;
+    free(list);
     return found;
 }
 

@@ -36,7 +36,7 @@ class Clients(unittest.TestCase):
             host.start_console()
             for index in range(CLIENTS):
                 host.make_bundle(f"load{index}", "emu:sleep 3600")
-            windows_pid = host.ctl("version").json["pid"]
+            windows_pid = host.ctl("version").json["hcsd"]["pid"]
             daemon = max(host.unix_pid("hcsd.exe"), key=private_memory)
             load = host.start(os.path.join(BUILD, "tests", "load.exe"), str(CLIENTS), "10", str(SECONDS), str(windows_pid),
                               "C:\\bundles\\load", stdin=subprocess.PIPE)
