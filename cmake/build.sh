@@ -23,4 +23,4 @@ if [[ $preset == windows ]]; then deps=$(cmake/deps/build.sh 8>&-); fi
 if ! is_configured "$deps"; then
     cmake --preset "$preset" --log-level=WARNING >/dev/null
 fi
-exec cmake --build "build/$preset" -- --quiet
+exec cmake --build --preset "$preset" -- --quiet
