@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <wchar.h>
 
 #include <cmocka.h>
 
@@ -99,6 +100,38 @@ static void first_call_knows_the_caller(void **state)
     assert_true(strlen(response->stdout) > 0);
     print_message("caller: pid %u, %s, %s\n", response->pid, response->stdin, response->stdout);
     response_free(response);
+}
+
+/* This program as another process: its exit code is 0 when the server knows it by its pid. */
+static int run_as_client(const char *pipe)
+{
+    snprintf(fixture.pipe, sizeof fixture.pipe, "%s", pipe);
+    struct client *other = dial("k8s.io");
+    Response *response = NULL;
+    struct error *error = call(other, "test.Echo/Echo", "other", "", 10000, &response);
+    if (error != NULL)
+        return 1;
+    bool known = response->pid == GetCurrentProcessId() && strcmp(response->bundle, "k8s.io") == 0;
+    response_free(response);
+    client_close(other);
+    return known ? 0 : 2;
+}
+
+static void another_process_is_known_by_its_pid(void **state)
+{
+    (void)state;
+    wchar_t image[MAX_PATH], command[MAX_PATH + 100];
+    GetModuleFileNameW(NULL, image, MAX_PATH);
+    swprintf(command, ARRAYSIZE(command), L"\"%ls\" %hs", image, fixture.pipe);
+    STARTUPINFOW startup = {.cb = sizeof startup};
+    PROCESS_INFORMATION process;
+    assert_true(CreateProcessW(image, command, NULL, NULL, FALSE, 0, NULL, NULL, &startup, &process));
+    assert_int_equal(WaitForSingleObject(process.hProcess, 30000), WAIT_OBJECT_0);
+    DWORD code = 99;
+    assert_true(GetExitCodeProcess(process.hProcess, &code));
+    assert_int_equal(code, 0);
+    CloseHandle(process.hProcess);
+    CloseHandle(process.hThread);
 }
 
 static void aliases_and_defaults_hold(void **state)
@@ -330,10 +363,13 @@ static int close_client(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_server, close_server)
 
-int main(void)
+int main(int count, char **arguments)
 {
+    if (count == 2)
+        return run_as_client(arguments[1]);
     const struct CMUnitTest tests[] = {
         TEST(first_call_knows_the_caller),
+        TEST(another_process_is_known_by_its_pid),
         TEST(aliases_and_defaults_hold),
         TEST(calls_in_a_row_and_from_other_threads_work),
         TEST(bad_namespace_is_refused),

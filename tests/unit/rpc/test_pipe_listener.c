@@ -311,6 +311,8 @@ static void name_in_use_is_refused(void **state)
         fail_msg("expected '%s', found '%s'", expected, error->message);
     error_free(error);
     client_close(dial());
+    /* The instance that holds the name took none of these clients, here too. */
+    assert_int_equal(fixture_event_count(EVENT_SERVICE_FALLBACK), 0);
 }
 
 static void name_is_free_after_the_close(void **state)
