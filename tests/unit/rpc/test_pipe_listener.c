@@ -168,8 +168,9 @@ static void garbage_is_dropped_at_once(void **state)
     handle = connect_raw();
     send_raw(handle, PREFACE, PREFACE_SIZE);
     send_raw(handle, SETTINGS, sizeof SETTINGS);
-    for (unsigned i = 0; i < 8; i++)
-        send_raw(handle, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 10);
+    char garbage[80];
+    memset(garbage, 0xff, sizeof garbage);
+    send_raw(handle, garbage, sizeof garbage);
     read_to_end(handle);
     client_close(dial());
 }
