@@ -72,7 +72,7 @@ static void start_cleaner(struct jobs *jobs, struct remains *remains)
     }
     struct job *job = job_new(jobs, destroy ? "destroy" : "clean", LANE_CLEAN,
                               remains->staging != NULL ? remains->staging : remains->layer);
-    job->order = json_pack("{s:s, s:s, s:s, s:I}", "layer", remains->activated ? remains->layer : "", "folder", 
+    job->order = json_pack("{s:s, s:s, s:s, s:I}", "layer", remains->activated ? remains->layer : "", "folder",
                            remains->staging != NULL ? remains->staging : "", "output",
                            remains->output != NULL ? remains->output : "", "pid", (json_int_t)remains->worker_pid);
     job->client = str_copy("hcsd");
@@ -110,8 +110,8 @@ static void quarantine(struct remains *remains, const char *reason)
 }
 
 /* Whoever waits hears of it. With nothing left this is the end of the remains. */
-static void resolve(struct jobs *jobs, struct remains *remains, const char *outcome, const struct export_deviation *left,
-                    size_t count)
+static void resolve(struct jobs *jobs, struct remains *remains, const char *outcome,
+                    const struct export_deviation *left, size_t count)
 {
     struct job *waiter = remains->waiter;
     bool released = !remains->activated;

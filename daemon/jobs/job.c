@@ -8,7 +8,14 @@
 #include "daemon/jobs/state.h"
 #include "daemon/worker/message.h"
 
-enum delivery_kind { DELIVERY_PROGRESS, DELIVERY_DATA, DELIVERY_RESULT, DELIVERY_CLEANUP, DELIVERY_FAILED, DELIVERY_CLOSED };
+enum delivery_kind {
+    DELIVERY_PROGRESS,
+    DELIVERY_DATA,
+    DELIVERY_RESULT,
+    DELIVERY_CLEANUP,
+    DELIVERY_FAILED,
+    DELIVERY_CLOSED
+};
 
 struct delivery {
     struct delivery *next;
@@ -207,8 +214,8 @@ void job_data_taken(struct job *job)
     job->unreturned -= job->piece;
     watch_pause(&job->watch, job->unreturned >= STREAM_WINDOW, clock_ms());
     if (job->worker != NULL)
-        worker_post(job->worker, json_pack("{s:s, s:s, s:I}", "type", "credit", "job", job->id, "bytes",
-                                           (json_int_t)job->piece));
+        worker_post(job->worker,
+                    json_pack("{s:s, s:s, s:I}", "type", "credit", "job", job->id, "bytes", (json_int_t)job->piece));
     deliver_soon(job);
 }
 

@@ -112,8 +112,8 @@ static struct error *check_request(const struct export_request *request)
     if (error != NULL)
         return error;
     if ((unsigned)request->compression > EXPORT_NONE)
-        return error_make(ERROR_KIND_INVALID_ARGUMENT, "submit export", request->layer, "compression %d is none that is known",
-                          (int)request->compression);
+        return error_make(ERROR_KIND_INVALID_ARGUMENT, "submit export", request->layer,
+                          "compression %d is none that is known", (int)request->compression);
     int highest = highest_level[request->compression];
     if (request->level < 0 || (request->compression != EXPORT_NONE && request->level > highest))
         return error_make(ERROR_KIND_INVALID_ARGUMENT, "submit export", request->layer,

@@ -17,15 +17,15 @@ struct jobs;
 struct job;
 
 struct jobs_options {
-    unsigned workers;          /* export.workers */
-    unsigned queue;            /* export.queue */
-    unsigned stall_seconds;    /* watchdog.stall_seconds */
-    unsigned destroy_seconds;  /* watchdog.destroy_seconds */
-    const char *staging_dir;   /* absolute; exists */
-    const char *state_dir;     /* absolute; exists: where job documents are journalled */
-    const char *hcs_library;   /* NULL: System32's */
-    const char *worker_image;  /* NULL: this process's own image, with --worker */
-    unsigned call_seconds;     /* hcs.call_seconds: the bound of each mount and release */
+    unsigned workers;         /* export.workers */
+    unsigned queue;           /* export.queue */
+    unsigned stall_seconds;   /* watchdog.stall_seconds */
+    unsigned destroy_seconds; /* watchdog.destroy_seconds */
+    const char *staging_dir;  /* absolute; exists */
+    const char *state_dir;    /* absolute; exists: where job documents are journalled */
+    const char *hcs_library;  /* NULL: System32's */
+    const char *worker_image; /* NULL: this process's own image, with --worker */
+    unsigned call_seconds;    /* hcs.call_seconds: the bound of each mount and release */
 };
 
 struct job_listener {
@@ -36,7 +36,8 @@ struct job_listener {
     void (*result)(void *context, const struct export_result *result);
     /* The outcome of the cleanup, after `result`: "done" or "quarantined"; "pending" when a stall is being dealt with and
      * another call will follow. */
-    void (*cleanup)(void *context, const char *outcome, double seconds, const struct export_deviation *left, size_t count);
+    void (*cleanup)(void *context, const char *outcome, double seconds, const struct export_deviation *left,
+                    size_t count);
     /* The job failed or was cancelled before `result`; nothing follows. The listener takes the error. */
     void (*failed)(void *context, struct error *error);
     /* Nothing more will be called; `context` may be freed. Always the last one, exactly once. */
@@ -96,7 +97,7 @@ struct job_view {
     struct {
         int64_t at_ns;
         char *text;
-    } *history;
+    } * history;
     size_t history_count;
 };
 /* Newest first; the last 256 that ended are kept. `id` NULL: all. The caller frees with job_views_free. */

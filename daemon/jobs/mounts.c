@@ -156,7 +156,8 @@ static struct error *check_path(const char *path, const char *what)
     return error_wrap(error, "the path of %s", what);
 }
 
-static struct error *claim(struct jobs *jobs, const char *holder, const char *scratch, const char *const *parents, size_t count)
+static struct error *claim(struct jobs *jobs, const char *holder, const char *scratch, const char *const *parents,
+                           size_t count)
 {
     struct error *error = claims_take(jobs->claims, scratch, CLAIM_OWN, holder);
     size_t taken = 0;
@@ -225,12 +226,15 @@ struct error *jobs_release_layer(struct jobs *jobs, const char *holder, const ch
         return error;
     AcquireSRWLockExclusive(&jobs->lock);
     struct remains *remains = jobs->remains;
-    while (remains != NULL && !(remains->mounted && strcmp(remains->holder, holder) == 0 && claims_same_layer(remains->layer, scratch)))
+    while (remains != NULL &&
+           !(remains->mounted && strcmp(remains->holder, holder) == 0 && claims_same_layer(remains->layer, scratch)))
         remains = remains->next;
     if (remains == NULL) {
         const char *other = claims_holder(jobs->claims, scratch);
-        error = other != NULL ? error_make(ERROR_KIND_FAILED_PRECONDITION, "release layer", scratch, "the layer belongs to %s", other)
-                              : error_make(ERROR_KIND_NOT_FOUND, "release layer", scratch, "%s has not mounted it", holder);
+        error =
+            other != NULL
+                ? error_make(ERROR_KIND_FAILED_PRECONDITION, "release layer", scratch, "the layer belongs to %s", other)
+                : error_make(ERROR_KIND_NOT_FOUND, "release layer", scratch, "%s has not mounted it", holder);
         goto out;
     }
     struct job *job = call_new(jobs, "release", holder, remains->layer);

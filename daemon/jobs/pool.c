@@ -11,9 +11,9 @@
 #include "daemon/worker/message.h"
 
 #define THREAD_STACK (256u << 10)
-#define WRITE_MS 5000 /* a worker that does not read its pipe for so long is ended */
-#define GRACE_MS 500  /* between a broken pipe and the process's end */
-#define DRAIN_MS 2000 /* for what a dead worker's pipe still holds */
+#define WRITE_MS     5000 /* a worker that does not read its pipe for so long is ended */
+#define GRACE_MS     500  /* between a broken pipe and the process's end */
+#define DRAIN_MS     2000 /* for what a dead worker's pipe still holds */
 
 /* ---- messages to a worker; locked ------------------------------------------------------------------------------ */
 
@@ -63,9 +63,9 @@ static bool worker_new(struct jobs *jobs, enum lane_id lane)
     worker->lane = lane;
     worker->last_outgoing = &worker->outgoing;
     worker->wake = CreateEventW(NULL, FALSE, FALSE, NULL);
-    worker->thread = worker->wake == NULL
-                         ? NULL
-                         : CreateThread(NULL, THREAD_STACK, worker_thread, worker, STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
+    worker->thread = worker->wake == NULL ? NULL
+                                          : CreateThread(NULL, THREAD_STACK, worker_thread, worker,
+                                                         STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
     if (worker->thread == NULL) {
         win_close(worker->wake);
         free(worker);
@@ -398,8 +398,9 @@ static void tell_death(struct worker *worker, uint32_t code)
     struct jobs *jobs = worker->jobs;
     AcquireSRWLockExclusive(&jobs->lock);
     bool expected = worker->killed || worker->state == WORKER_ENDING || jobs->closing;
-    char *object = worker->job == NULL ? str_copy("nothing")
-                                       : str_format("%s %s of %s", worker->job->kind, worker->job->id, worker->job->object);
+    char *object = worker->job == NULL
+                       ? str_copy("nothing")
+                       : str_format("%s %s of %s", worker->job->kind, worker->job->id, worker->job->object);
     ReleaseSRWLockExclusive(&jobs->lock);
     if (!expected) {
         char pid[16], text[160];
@@ -475,8 +476,8 @@ static DWORD WINAPI worker_thread(void *context)
     }
     part(worker);
     if (!came_up) {
-        error = error_make(ERROR_KIND_UNAVAILABLE, "start a worker", NULL, "the worker process ended at its start with 0x%08X",
-                           (unsigned)code);
+        error = error_make(ERROR_KIND_UNAVAILABLE, "start a worker", NULL,
+                           "the worker process ended at its start with 0x%08X", (unsigned)code);
         event_emit(EVENT_WORKER_START_FAILED, error->message);
         fail_queue(worker, error);
         error_free(error);

@@ -20,8 +20,9 @@ struct error *process_job_new(HANDLE *ret_job)
     HANDLE job = CreateJobObjectW(NULL, NULL);
     if (job == NULL)
         return error_win32(GetLastError(), "create the workers' job object", NULL, NULL);
-    JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits = {
-        .BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE | JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION};
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits = {.BasicLimitInformation.LimitFlags =
+                                                       JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE |
+                                                       JOB_OBJECT_LIMIT_DIE_ON_UNHANDLED_EXCEPTION};
     if (!SetInformationJobObject(job, JobObjectExtendedLimitInformation, &limits, sizeof limits)) {
         struct error *error = error_win32(GetLastError(), "set up the workers' job object", NULL, NULL);
         CloseHandle(job);
@@ -46,8 +47,9 @@ static struct error *pipe_new(HANDLE *ret_ours, HANDLE *ret_theirs)
     struct error *error = win_wide(name, &wide);
     if (error != NULL)
         goto out;
-    ours = CreateNamedPipeW(wide, PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED | FILE_FLAG_FIRST_PIPE_INSTANCE,
-                            PIPE_TYPE_BYTE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS, 1, PIPE_BUFFER, PIPE_BUFFER, 0, NULL);
+    ours =
+        CreateNamedPipeW(wide, PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED | FILE_FLAG_FIRST_PIPE_INSTANCE,
+                         PIPE_TYPE_BYTE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS, 1, PIPE_BUFFER, PIPE_BUFFER, 0, NULL);
     if (ours != INVALID_HANDLE_VALUE)
         theirs = CreateFileW(wide, GENERIC_READ | GENERIC_WRITE, 0, &inherited, OPEN_EXISTING,
                              FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION, NULL);
@@ -75,7 +77,8 @@ static struct error *own_image(char **ret_image)
     return NULL;
 }
 
-static struct error *command_line(const struct process_start *start, HANDLE pipe, wchar_t **ret_image, wchar_t **ret_line)
+static struct error *command_line(const struct process_start *start, HANDLE pipe, wchar_t **ret_image,
+                                  wchar_t **ret_line)
 {
     char *image = NULL, *line = NULL;
     struct error *error = NULL;
@@ -86,8 +89,8 @@ static struct error *command_line(const struct process_start *start, HANDLE pipe
     if (error != NULL)
         return error;
     if (start->hcs_library != NULL)
-        line = str_format("\"%s\" --worker --control 0x%llx --hcs-library \"%s\"", image, (unsigned long long)(uintptr_t)pipe,
-                          start->hcs_library);
+        line = str_format("\"%s\" --worker --control 0x%llx --hcs-library \"%s\"", image,
+                          (unsigned long long)(uintptr_t)pipe, start->hcs_library);
     else
         line = str_format("\"%s\" --worker --control 0x%llx", image, (unsigned long long)(uintptr_t)pipe);
     wchar_t *wide_image = NULL;
@@ -145,7 +148,8 @@ static struct error *confine(const PROCESS_INFORMATION *information, HANDLE job)
         return NULL;
     if (AssignProcessToJobObject(job, information->hProcess))
         return NULL;
-    return error_win32(GetLastError(), "start a worker", NULL, "it cannot be put into the job object that ends it with hcsd");
+    return error_win32(GetLastError(), "start a worker", NULL,
+                       "it cannot be put into the job object that ends it with hcsd");
 }
 
 static uint64_t creation_time(HANDLE process)
@@ -161,8 +165,8 @@ struct error *process_begin(const struct process_start *start, struct process *r
     wchar_t *image = NULL, *line = NULL;
     PROCESS_INFORMATION information = {0};
     SECURITY_ATTRIBUTES inherited = {.nLength = sizeof inherited, .bInheritHandle = TRUE};
-    HANDLE null_device = CreateFileW(L"NUL", GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_WRITE, &inherited,
-                                     OPEN_EXISTING, 0, NULL);
+    HANDLE null_device = CreateFileW(L"NUL", GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_WRITE,
+                                     &inherited, OPEN_EXISTING, 0, NULL);
     struct error *error = pipe_new(&ours, &theirs);
     if (error == NULL)
         error = command_line(start, theirs, &image, &line);

@@ -25,7 +25,8 @@ struct process_start {
     HANDLE job;
 };
 /* *ret_pipe is hcsd's end, for overlapped I/O. */
-struct error *process_begin(const struct process_start *start, struct process *ret_process, HANDLE *ret_pipe) ERROR_MUST_CHECK;
+struct error *process_begin(const struct process_start *start, struct process *ret_process,
+                            HANDLE *ret_pipe) ERROR_MUST_CHECK;
 void process_close(struct process *process);
 
 /* Success means that it has begun to end. Dead is a process only when its handle is signalled. */

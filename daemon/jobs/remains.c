@@ -9,7 +9,7 @@
 #include "daemon/jobs/state.h"
 #include "daemon/worker/message.h"
 
-#define DOCUMENT_KIND "remains"
+#define DOCUMENT_KIND    "remains"
 #define DOCUMENT_VERSION 1
 
 /* Letters that are the same in any case, and no digits that look like some. */
@@ -97,12 +97,13 @@ static json_t *pack(const struct remains *remains)
     json_t *parents = json_array();
     for (size_t i = 0; i < remains->parent_count; i++)
         json_array_append_new(parents, json_string(remains->parents[i]));
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:b, s:b, s:o, s:o, s:b, s:I, s:I, s:I, s:i}", "kind", remains->kind, "job",
-                     remains->job, "holder", remains->holder, "layer", remains->layer, "parents", parents, "activated",
-                     remains->activated, "mounted", remains->mounted, "staging", optional(remains->staging), "output",
-                     optional(remains->output), "quarantined", remains->quarantined, "since_ns",
-                     (json_int_t)remains->since_ns, "worker_pid", (json_int_t)remains->worker_pid, "worker_created",
-                     (json_int_t)remains->worker_created, "tries", (int)remains->tries);
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:b, s:b, s:o, s:o, s:b, s:I, s:I, s:I, s:i}", "kind", remains->kind,
+                     "job", remains->job, "holder", remains->holder, "layer", remains->layer, "parents", parents,
+                     "activated", remains->activated, "mounted", remains->mounted, "staging",
+                     optional(remains->staging), "output", optional(remains->output), "quarantined",
+                     remains->quarantined, "since_ns", (json_int_t)remains->since_ns, "worker_pid",
+                     (json_int_t)remains->worker_pid, "worker_created", (json_int_t)remains->worker_created, "tries",
+                     (int)remains->tries);
 }
 
 struct error *remains_sync(struct jobs *jobs, struct remains *remains)

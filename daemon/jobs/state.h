@@ -34,11 +34,11 @@
 #include "layer/claims.h"
 #include "watch/watch.h"
 
-#define JOBS_KEPT 256           /* jobs that ended, for views */
-#define JOB_HISTORY_MAX 64
-#define STREAM_WINDOW (1u << 20) /* bytes of a stream that hcsd holds at most */
-#define LANE_IDLE_MS 30000       /* how long a worker on demand stays without work */
-#define FAILURE_ANSWER_MS 5000   /* a failed job waits this long for its remains to be taken down before it says so */
+#define JOBS_KEPT         256 /* jobs that ended, for views */
+#define JOB_HISTORY_MAX   64
+#define STREAM_WINDOW     (1u << 20) /* bytes of a stream that hcsd holds at most */
+#define LANE_IDLE_MS      30000      /* how long a worker on demand stays without work */
+#define FAILURE_ANSWER_MS 5000 /* a failed job waits this long for its remains to be taken down before it says so */
 
 enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_DONE, JOB_FAILED, JOB_CANCELLED };
 const char *job_state_name(enum job_state state);
@@ -56,11 +56,11 @@ struct lane {
 /* What an attempt at something may leave if its worker dies; journalled before it is made. */
 struct remains {
     struct remains *next;
-    char id[16];   /* also the staging folder's name */
-    char *kind;    /* "export", "mount" */
-    char *job;     /* its id, for people */
-    char *holder;  /* of the claims on the layer and its parents */
-    char *layer;   /* to be released when `activated` */
+    char id[16];  /* also the staging folder's name */
+    char *kind;   /* "export", "mount" */
+    char *job;    /* its id, for people */
+    char *holder; /* of the claims on the layer and its parents */
+    char *layer;  /* to be released when `activated` */
     char **parents;
     size_t parent_count;
     bool activated; /* Activate was begun and its undoing is not known to have succeeded */
@@ -75,12 +75,12 @@ struct remains {
     uint64_t worker_created;
     struct zombie *zombie; /* that one does not die: nothing is touched until it does */
     unsigned tries;
-    uint64_t next_ms;      /* of the next try; WATCH_NEVER: none is due */
-    struct job *cleaner;   /* the job that is at it */
-    struct job *waiter;    /* who wants to know */
+    uint64_t next_ms;    /* of the next try; WATCH_NEVER: none is due */
+    struct job *cleaner; /* the job that is at it */
+    struct job *waiter;  /* who wants to know */
     bool journalled;
-    bool recovered;        /* found at start */
-    bool first_sweep;      /* and not yet tried */
+    bool recovered;   /* found at start */
+    bool first_sweep; /* and not yet tried */
 };
 
 /* A worker that was terminated and does not end. */
@@ -145,8 +145,8 @@ struct job {
     void *context;
     struct delivery *deliveries, **last_delivery;
     PTP_WORK deliver;
-    bool delivering, untaken; /* a callback runs; a piece was given and not yet taken */
-    size_t piece; /* the size of that one */
+    bool delivering, untaken;      /* a callback runs; a piece was given and not yet taken */
+    size_t piece;                  /* the size of that one */
     uint64_t streamed, unreturned; /* bytes that came, and of these those whose credit was not given back */
 
     bool finished; /* mounts: the caller may look */
@@ -170,11 +170,11 @@ struct worker {
     struct watch watch; /* of its start, and of its end after it was told to */
     struct job *job;
     struct outgoing *outgoing, **last_outgoing;
-    unsigned served; /* jobs it was given */
-    bool killed;  /* terminated by us */
-    bool abandon; /* does not die: the thread is to leave it */
+    unsigned served;    /* jobs it was given */
+    bool killed;        /* terminated by us */
+    bool abandon;       /* does not die: the thread is to leave it */
     bool expected_dead; /* the thread's own: its pipe broke and it was ended */
-    char crash[96]; /* what it could still say about its end */
+    char crash[96];     /* what it could still say about its end */
 };
 
 struct jobs {
@@ -190,7 +190,7 @@ struct jobs {
     struct lane lanes[LANE_COUNT];
     struct worker *workers;
     struct zombie *zombies;
-    struct job *jobs; /* newest first, ended ones included */
+    struct job *jobs;                  /* newest first, ended ones included */
     struct remains *remains, *settled; /* settled: their documents are still to be removed */
     uint64_t next_number, next_turn;
     struct job *turn_holder;
@@ -205,7 +205,8 @@ struct jobs {
 
 /* ---- job.c; all locked but job_release ---------------------------------------------------------------------- */
 
-struct job *job_new(struct jobs *jobs, const char *kind, enum lane_id lane, const char *object); /* one reference: the list's */
+struct job *job_new(struct jobs *jobs, const char *kind, enum lane_id lane,
+                    const char *object); /* one reference: the list's */
 void job_hold(struct job *job);
 void job_drop(struct job *job);
 struct job *job_find(struct jobs *jobs, const char *id);
@@ -243,8 +244,8 @@ void worker_abandon(struct worker *worker);
 /* The message that begins the job, its remains journalled before. On an error the job has failed already. */
 struct error *supervise_begin(struct worker *worker, struct job *job, json_t **ret_message) ERROR_MUST_CHECK;
 /* One message or piece of data of a job; takes the frame's data. *ret_ended: the job is through and the worker free. */
-struct error *supervise_frame(struct worker *worker, struct job *job, struct wire_frame *frame, bool *ret_ended)
-    ERROR_MUST_CHECK;
+struct error *supervise_frame(struct worker *worker, struct job *job, struct wire_frame *frame,
+                              bool *ret_ended) ERROR_MUST_CHECK;
 /* The worker is no more (or abandoned) while it had the job. `how`: "ended by itself with code …". */
 void supervise_lost(struct worker *worker, struct job *job, uint32_t code, bool abandoned);
 /* A job that could not even be begun. Takes the error. */
@@ -269,7 +270,8 @@ void watchdog_stop(struct jobs *jobs);
 /* ---- remains.c ------------------------------------------------------------------------------------------------ */
 
 struct error *remains_open(struct jobs *jobs, const char *state_dir) ERROR_MUST_CHECK; /* reads the journal */
-struct remains *remains_new(struct jobs *jobs, const char *kind, struct job *job, const char *layer, const char *holder); /* locked */
+struct remains *remains_new(struct jobs *jobs, const char *kind, struct job *job, const char *layer,
+                            const char *holder);                  /* locked */
 void remains_unclaim(struct jobs *jobs, struct remains *remains); /* locked: the layer is free again */
 /* Locked. Nothing is left: its claims end; it is off the list and not to be touched any more. */
 void remains_settle(struct jobs *jobs, struct remains *remains);
@@ -289,14 +291,15 @@ void janitor_take(struct jobs *jobs, struct remains *remains, const char *reason
 void janitor_done(struct job *cleaner, const char *lost);
 /* Locked. Starts what is due; returns when the next is. */
 uint64_t janitor_tick(struct jobs *jobs, uint64_t now_ms);
-void janitor_sweep(struct jobs *jobs);           /* locked, at open */
-void janitor_swept(struct job *sweep);           /* unlocked: the sweep of unknown folders ended */
-struct zombie *janitor_add_zombie(struct jobs *jobs, struct process *process, const char *object); /* locked; takes it */
-void janitor_close(struct jobs *jobs);           /* unlocked, at the end */
+void janitor_sweep(struct jobs *jobs); /* locked, at open */
+void janitor_swept(struct job *sweep); /* unlocked: the sweep of unknown folders ended */
+struct zombie *janitor_add_zombie(struct jobs *jobs, struct process *process,
+                                  const char *object); /* locked; takes it */
+void janitor_close(struct jobs *jobs);                 /* unlocked, at the end */
 
 /* ---- mounts.c ------------------------------------------------------------------------------------------------- */
 
-void mounts_done(struct job *job, const char *lost); /* unlocked, on the worker's thread */
+void mounts_done(struct job *job, const char *lost);      /* unlocked, on the worker's thread */
 void mounts_answer(struct job *job, struct error *error); /* locked: the caller's time is up; takes the error */
 
 #endif

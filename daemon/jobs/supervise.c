@@ -19,10 +19,12 @@ const char *supervise_operation(const struct job *job)
     static const struct {
         const char *phase, *operation;
     } operations[] = {
-        {"activate", "ActivateLayer"},     {"turn", "wait for PrepareLayer's turn"}, {"prepare", "PrepareLayer"},
-        {"stage", "ExportLayer"},          {"archive", "write archive"},             {"deactivate", "DeactivateLayer"},
-        {"unprepare", "UnprepareLayer"},   {"cleanup", "remove staging folder"},     {"destroy", "DestroyLayer"},
-        {"path", "GetLayerMountPath"},     {"queued", "wait for a worker"},
+        {"activate", "ActivateLayer"},   {"turn", "wait for PrepareLayer's turn"},
+        {"prepare", "PrepareLayer"},     {"stage", "ExportLayer"},
+        {"archive", "write archive"},    {"deactivate", "DeactivateLayer"},
+        {"unprepare", "UnprepareLayer"}, {"cleanup", "remove staging folder"},
+        {"destroy", "DestroyLayer"},     {"path", "GetLayerMountPath"},
+        {"queued", "wait for a worker"},
     };
     for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++)
         if (strcmp(operations[i].phase, job->phase) == 0)
@@ -220,7 +222,8 @@ static void on_progress(struct job *job, const json_t *message)
     job->io = message_number(message, "io");
     free(job->path);
     job->path = str_copy(message_text(message, "path"));
-    uint64_t sum = job->counters.entries + job->counters.bytes + job->counters.output_bytes + job->counters.removed + job->io;
+    uint64_t sum =
+        job->counters.entries + job->counters.bytes + job->counters.output_bytes + job->counters.removed + job->io;
     if (watch_progress(&job->watch, sum, clock_ms()))
         job_note(job, "it goes on");
     if (is_kind(job, "export"))
@@ -377,8 +380,8 @@ static void export_ended(struct job *job)
     } else if (remove_error != NULL) {
         reason = str_copy(remove_error->message);
     } else {
-        reason = str_format("%llu entries resisted, such as %s: %s", (unsigned long long)total, count > 0 ? left[0].path : "",
-                            count > 0 ? left[0].detail : "");
+        reason = str_format("%llu entries resisted, such as %s: %s", (unsigned long long)total,
+                            count > 0 ? left[0].path : "", count > 0 ? left[0].detail : "");
     }
     if (!remains_is_empty(remains)) {
         if (job->complete)
@@ -433,8 +436,9 @@ struct error *supervise_frame(struct worker *worker, struct job *job, struct wir
     static const struct {
         const char *type;
         void (*handle)(struct job *job, const json_t *message);
-    } handlers[] = {{"phase", on_phase},   {"progress", on_progress}, {"request", on_request}, {"release", on_release},
-                    {"complete", on_complete}, {"released", on_released}, {"failed", on_failed}};
+    } handlers[] = {{"phase", on_phase},     {"progress", on_progress}, {"request", on_request},
+                    {"release", on_release}, {"complete", on_complete}, {"released", on_released},
+                    {"failed", on_failed}};
     json_t *message = NULL;
     (void)worker;
     if (frame->type == WIRE_DATA) {
@@ -465,7 +469,8 @@ static struct error *crash_error(const struct job *job, const struct worker *wor
     /* An exception's number is the system's word that the worker itself went wrong. */
     enum error_kind kind = code >= 0xC0000000u ? ERROR_KIND_INTERNAL : ERROR_KIND_UNAVAILABLE;
     return error_make(kind, supervise_operation(job), job->object, "its worker process %u ended with code 0x%08X%s%s",
-                      (unsigned)worker->process.pid, (unsigned)code, worker->crash[0] != '\0' ? ": " : "", worker->crash);
+                      (unsigned)worker->process.pid, (unsigned)code, worker->crash[0] != '\0' ? ": " : "",
+                      worker->crash);
 }
 
 static void export_lost(struct worker *worker, struct job *job, uint32_t code, struct zombie *zombie, const char *how)
@@ -474,9 +479,10 @@ static void export_lost(struct worker *worker, struct job *job, uint32_t code, s
     struct remains *remains = job->remains;
     const struct watch_rule *rule = watch_rule_find(watch_kind_find("export"), job->phase);
     bool quarantine = zombie != NULL || (rule != NULL && rule->after == WATCH_QUARANTINE);
-    char *reason = !quarantine ? NULL : str_format("its worker %s in phase %s%s%s", how, job->phase,
-                                                   job->path != NULL && job->path[0] != '\0' ? ", in hand: " : "",
-                                                   job->path != NULL ? job->path : "");
+    char *reason = !quarantine ? NULL
+                               : str_format("its worker %s in phase %s%s%s", how, job->phase,
+                                            job->path != NULL && job->path[0] != '\0' ? ", in hand: " : "",
+                                            job->path != NULL ? job->path : "");
     if (!job->complete && job->failure == NULL) {
         job->retry = job->kill_error == NULL && !job->cancel_requested && job->streamed == 0 && job->attempts < 2 &&
                      zombie == NULL && !jobs->closing;

@@ -85,8 +85,11 @@ void job_views_free(struct job_view *views, size_t count)
 
 void jobs_workers(struct jobs *jobs, struct worker_view **ret_workers, size_t *ret_count)
 {
-    static const char *const states[] = {[WORKER_STARTING] = "busy", [WORKER_IDLE] = "idle", [WORKER_BUSY] = "busy",
-                                         [WORKER_ENDING] = "ending", [WORKER_ABANDONED] = "abandoned"};
+    static const char *const states[] = {[WORKER_STARTING] = "busy",
+                                         [WORKER_IDLE] = "idle",
+                                         [WORKER_BUSY] = "busy",
+                                         [WORKER_ENDING] = "ending",
+                                         [WORKER_ABANDONED] = "abandoned"};
     size_t count = 0;
     AcquireSRWLockShared(&jobs->lock);
     for (const struct worker *worker = jobs->workers; worker != NULL; worker = worker->next)

@@ -49,8 +49,8 @@ static struct error *deadline_error(const struct rung *rung)
         return error_make(ERROR_KIND_DEADLINE_EXCEEDED, supervise_operation(job), job->object,
                           "it has not returned within %u seconds", (unsigned)(job->jobs->limits.ms[WATCH_CALL] / 1000));
     return error_make(ERROR_KIND_DEADLINE_EXCEEDED, supervise_operation(job), job->object,
-                      "no progress for %s seconds in phase %s, in hand: %s; its worker %u was ended", rung->seconds, job->phase,
-                      in_hand(job), (unsigned)job->worker_pid);
+                      "no progress for %s seconds in phase %s, in hand: %s; its worker %u was ended", rung->seconds,
+                      job->phase, in_hand(job), (unsigned)job->worker_pid);
 }
 
 static void rung_answer(const struct rung *rung)
@@ -85,7 +85,8 @@ static void climb(struct job *job, enum watch_action action, uint64_t now_ms)
     };
     struct rung rung = {.job = job, .now_ms = now_ms};
     snprintf(rung.name, sizeof rung.name, "%s %s of %s", job->kind, job->id, job->object);
-    snprintf(rung.seconds, sizeof rung.seconds, "%llu", (unsigned long long)(watch_idle_ms(&job->watch, now_ms) / 1000));
+    snprintf(rung.seconds, sizeof rung.seconds, "%llu",
+             (unsigned long long)(watch_idle_ms(&job->watch, now_ms) / 1000));
     job->step = watch_action_name(action);
     job_note(job, "watchdog: %s after %s seconds without progress in phase %s", job->step, rung.seconds, job->phase);
     if (rungs[action] != NULL && (job->worker != NULL || action == WATCH_ANSWER))

@@ -39,10 +39,10 @@ json_t *message_pack_error(const struct error *error)
 {
     if (error == NULL)
         return json_null();
-    return json_pack("{s:i, s:i, s:I, s:I, s:o, s:o, s:o, s:o}", "kind", (int)error->kind, "origin", (int)error->origin, "code",
-                     (json_int_t)error->code, "context_size", (json_int_t)error->context_size, "operation", pack_text(error->operation, PATH_LIMIT), "object",
-                     pack_text(error->object, PATH_LIMIT), "message", pack_text(error->message, 4 * PATH_LIMIT), "hcs_events",
-                     pack_text(error->hcs_events, 0));
+    return json_pack("{s:i, s:i, s:I, s:I, s:o, s:o, s:o, s:o}", "kind", (int)error->kind, "origin", (int)error->origin,
+                     "code", (json_int_t)error->code, "context_size", (json_int_t)error->context_size, "operation",
+                     pack_text(error->operation, PATH_LIMIT), "object", pack_text(error->object, PATH_LIMIT), "message",
+                     pack_text(error->message, 4 * PATH_LIMIT), "hcs_events", pack_text(error->hcs_events, 0));
 }
 
 struct error *message_unpack_error(const json_t *packed)
@@ -52,8 +52,8 @@ struct error *message_unpack_error(const json_t *packed)
     uint64_t kind = message_number(packed, "kind"), origin = message_number(packed, "origin");
     if (kind < ERROR_KIND_CANCELLED || kind > ERROR_KIND_DATA_LOSS)
         kind = ERROR_KIND_UNKNOWN;
-    struct error *error = error_make((enum error_kind)kind, message_text(packed, "operation"), message_text(packed, "object"),
-                                     "%s", message_text(packed, "message"));
+    struct error *error = error_make((enum error_kind)kind, message_text(packed, "operation"),
+                                     message_text(packed, "object"), "%s", message_text(packed, "message"));
     if (origin <= ERROR_ORIGIN_ERRNO) {
         error->origin = (enum error_origin)origin;
         error->code = (uint32_t)message_number(packed, "code");
@@ -105,8 +105,8 @@ struct export_deviation *message_copy_deviations(const struct export_deviation *
 {
     struct export_deviation *copy = mem_new_array(count + 1, struct export_deviation);
     for (size_t i = 0; i < count; i++)
-        copy[i] = (struct export_deviation){.kind = str_copy(rows[i].kind), .path = str_copy(rows[i].path),
-                                            .detail = str_copy(rows[i].detail)};
+        copy[i] = (struct export_deviation){
+            .kind = str_copy(rows[i].kind), .path = str_copy(rows[i].path), .detail = str_copy(rows[i].detail)};
     return copy;
 }
 
@@ -169,8 +169,8 @@ void message_free_request(struct export_request *request)
 
 json_t *message_pack_result(const struct export_result *result)
 {
-    return json_pack("{s:s, s:s, s:I, s:s, s:I, s:f, s:f, s:o, s:I}", "digest", result->digest, "diff_id", result->diff_id,
-                     "size", (json_int_t)result->size, "media_type", result->media_type, "entries",
+    return json_pack("{s:s, s:s, s:I, s:s, s:I, s:f, s:f, s:o, s:I}", "digest", result->digest, "diff_id",
+                     result->diff_id, "size", (json_int_t)result->size, "media_type", result->media_type, "entries",
                      (json_int_t)result->entries, "staging_seconds", result->staging_seconds, "archive_seconds",
                      result->archive_seconds, "deviations",
                      message_pack_deviations(result->deviations, result->deviation_count, EXPORT_DEVIATIONS_MAX),

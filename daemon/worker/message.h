@@ -12,7 +12,7 @@
 /* Both sides are one image, so a difference means that a file was replaced under a running service. */
 #define MESSAGE_PROTOCOL 1
 
-json_t *message_pack_error(const struct error *error); /* NULL gives JSON null */
+json_t *message_pack_error(const struct error *error);    /* NULL gives JSON null */
 struct error *message_unpack_error(const json_t *packed); /* NULL for null and for what is no error */
 
 /* At most `limit` rows; long paths are cut and marked. */

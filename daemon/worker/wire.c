@@ -99,7 +99,8 @@ static uint32_t get_u32(const uint8_t *bytes)
 struct error *wire_write(struct wire *wire, enum wire_type type, const void *data, size_t size, uint32_t milliseconds)
 {
     if (size > (type == WIRE_JSON ? WIRE_JSON_MAX : WIRE_DATA_MAX))
-        return error_make(ERROR_KIND_INTERNAL, "write to the worker's pipe", NULL, "a message of %zu bytes is too long", size);
+        return error_make(ERROR_KIND_INTERNAL, "write to the worker's pipe", NULL, "a message of %zu bytes is too long",
+                          size);
     uint8_t header[HEADER_SIZE];
     put_u32(header, (uint32_t)size);
     put_u32(header + 4, type);

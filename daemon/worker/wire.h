@@ -32,8 +32,8 @@ void wire_free(struct wire *wire);  /* calls back what is under way */
 
 /* Blocks until the peer's end has taken all of it: DEADLINE_EXCEEDED after `milliseconds` (INFINITE: as long as the peer
  * lives), after which the stream is torn and only wire_free is left. UNAVAILABLE: the peer is gone. */
-struct error *wire_write(struct wire *wire, enum wire_type type, const void *data, size_t size, uint32_t milliseconds)
-    ERROR_MUST_CHECK;
+struct error *wire_write(struct wire *wire, enum wire_type type, const void *data, size_t size,
+                         uint32_t milliseconds) ERROR_MUST_CHECK;
 /* Takes `message`. */
 struct error *wire_write_json(struct wire *wire, json_t *message, uint32_t milliseconds) ERROR_MUST_CHECK;
 

@@ -26,17 +26,18 @@ struct worker {
 struct work {
     struct worker *worker;
     char *id, *kind;
-    json_t *order;                   /* the message that began it */
-    struct export_control control;   /* of the archive */
-    struct export_control cleaning;  /* of the removal: what was cancelled is cleaned up all the same */
-    const char *_Atomic phase;       /* static */
-    bool activated;                  /* of a mount: by the job's thread */
-    _Atomic bool calling;            /* inside a storage call: progress is the process's I/O */
+    json_t *order;                  /* the message that began it */
+    struct export_control control;  /* of the archive */
+    struct export_control cleaning; /* of the removal: what was cancelled is cleaned up all the same */
+    const char *_Atomic phase;      /* static */
+    bool activated;                 /* of a mount: by the job's thread */
+    _Atomic bool calling;           /* inside a storage call: progress is the process's I/O */
     /* Below the worker's lock. */
     bool cancelled;
-    const char *granted;   /* the step that was granted and not yet taken up, static; NULL: none */
-    struct error *refused; /* the answer to a request, if it was no */
-    uint64_t credit;       /* bytes of the archive that may be sent now */
+    const char *granted;    /* the step that was granted and not yet taken up, static; NULL: none */
+    struct error *refused;  /* the answer to a request, if it was no */
+    uint64_t credit;        /* bytes of the archive that may be sent now */
+    const char *watched;    /* the staging folder while it is filled, or NULL */
     HANDLE staging_changes; /* signalled when something in the staging folder changed, or NULL */
     uint64_t changes_seen;
 };

@@ -102,7 +102,8 @@ static struct error *stage(struct export_work *export)
     struct hcs_layer_list parents = {0};
     uint64_t began = clock_ms();
 
-    struct error *error = hcs_layer_list_make(storage, (const char *const *)request->parents, request->parent_count, &parents);
+    struct error *error =
+        hcs_layer_list_make(storage, (const char *const *)request->parents, request->parent_count, &parents);
     if (error == NULL)
         error = storage_attach(storage, request->layer, &parents, &hooks);
     if (error == NULL)

@@ -81,9 +81,9 @@ json_t *work_mount(struct work *work)
         error = error_make(ERROR_KIND_INTERNAL, "GetLayerMountPath", layer, "the mounted layer has no volume");
     struct error *undo_error = error != NULL && attached ? storage_detach(storage, layer, &hooks) : NULL;
 
-    json_t *end = json_pack("{s:o, s:o, s:b, s:s}", "error", message_pack_error(error), "release_error",
-                            message_pack_error(undo_error), "activated", work->activated, "volume",
-                            volume != NULL ? volume : "");
+    json_t *end =
+        json_pack("{s:o, s:o, s:b, s:s}", "error", message_pack_error(error), "release_error",
+                  message_pack_error(undo_error), "activated", work->activated, "volume", volume != NULL ? volume : "");
     error_free(error);
     error_free(undo_error);
     hcs_layer_list_free(&list);
@@ -95,8 +95,8 @@ json_t *work_mount(struct work *work)
 /* Nothing is attached (any more): that is what releasing is for. A host that was booted meanwhile has nothing attached. */
 static bool is_detached(const struct error *error)
 {
-    static const uint32_t codes[] = {ERROR_NOT_READY, ERROR_DEVICE_NOT_CONNECTED, ERROR_FILE_NOT_FOUND, ERROR_PATH_NOT_FOUND,
-                                     ERROR_NOT_FOUND};
+    static const uint32_t codes[] = {ERROR_NOT_READY, ERROR_DEVICE_NOT_CONNECTED, ERROR_FILE_NOT_FOUND,
+                                     ERROR_PATH_NOT_FOUND, ERROR_NOT_FOUND};
     uint32_t code = error == NULL ? 0 : error_as_hresult(error);
     for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++)
         if (code == (uint32_t)HRESULT_FROM_WIN32(codes[i]))
@@ -208,11 +208,12 @@ static struct error *remove_partial(const char *output, uint64_t pid)
     return error;
 }
 
-static json_t *end_of_cleaning(struct error *release_error, struct error *remove_error, json_t *left, uint64_t left_total,
-                               const char *how)
+static json_t *end_of_cleaning(struct error *release_error, struct error *remove_error, json_t *left,
+                               uint64_t left_total, const char *how)
 {
-    json_t *end = json_pack("{s:o, s:o, s:o, s:I, s:s}", "release_error", message_pack_error(release_error), "remove_error",
-                            message_pack_error(remove_error), "left", left, "left_total", (json_int_t)left_total, "how", how);
+    json_t *end =
+        json_pack("{s:o, s:o, s:o, s:I, s:s}", "release_error", message_pack_error(release_error), "remove_error",
+                  message_pack_error(remove_error), "left", left, "left_total", (json_int_t)left_total, "how", how);
     error_free(release_error);
     error_free(remove_error);
     return end;
@@ -262,7 +263,8 @@ static char *try_rename(const char *folder)
     return renamed;
 }
 
-static struct error *destroy_folder(struct work *work, const char *name, json_t *left, uint64_t *left_total, const char **how)
+static struct error *destroy_folder(struct work *work, const char *name, json_t *left, uint64_t *left_total,
+                                    const char **how)
 {
     struct error *error = check_plain_folder(name);
     if (error != NULL)

@@ -10,7 +10,7 @@
 #include "daemon/worker/work.h"
 #include "hcs/privilege.h"
 
-#define BEAT_MS 250
+#define BEAT_MS   250
 #define JOB_STACK (1u << 20)
 
 void (*worker_phase_hook)(const char *kind, const char *phase);
@@ -158,13 +158,31 @@ struct beat {
     char *path;
 };
 
+/* The handle is opened by the control thread: what breaks the job's thread's call off would look like a change. */
+static void watch_changes(struct work *work)
+{
+    wchar_t *wide = NULL;
+    struct error *error = win_path(work->watched, &wide);
+    if (error == NULL)
+        work->staging_changes = FindFirstChangeNotificationW(
+            wide, TRUE, FILE_NOTIFY_CHANGE_FILE_NAME | FILE_NOTIFY_CHANGE_DIR_NAME | FILE_NOTIFY_CHANGE_SIZE);
+    if (work->staging_changes == INVALID_HANDLE_VALUE) {
+        work->staging_changes = NULL; /* then there is one sign of life less */
+        work->watched = NULL;
+    }
+    error_free(error);
+    free(wide);
+}
+
 /* A storage call tells nothing of its progress itself. What can be seen is what the process reads and asks for (its writes
  * are our own messages too; Wine keeps no such counts), and that something appears or grows in the staging folder. */
 static uint64_t calls_progress(struct work *work)
 {
     IO_COUNTERS io = {0};
     AcquireSRWLockExclusive(&work->worker->lock);
-    if (work->staging_changes != NULL && WaitForSingleObject(work->staging_changes, 0) == WAIT_OBJECT_0) {
+    if (work->watched != NULL && work->staging_changes == NULL) {
+        watch_changes(work);
+    } else if (work->staging_changes != NULL && WaitForSingleObject(work->staging_changes, 0) == WAIT_OBJECT_0) {
         work->changes_seen++;
         FindNextChangeNotification(work->staging_changes);
     }
@@ -177,22 +195,13 @@ static uint64_t calls_progress(struct work *work)
 
 void work_watch_staging(struct work *work, const char *folder)
 {
-    wchar_t *wide = NULL;
-    HANDLE changes = NULL;
-    struct error *error = folder == NULL ? NULL : win_path(folder, &wide);
-    if (wide != NULL)
-        changes = FindFirstChangeNotificationW(wide, TRUE, FILE_NOTIFY_CHANGE_FILE_NAME | FILE_NOTIFY_CHANGE_DIR_NAME |
-                                                               FILE_NOTIFY_CHANGE_SIZE);
-    if (changes == INVALID_HANDLE_VALUE)
-        changes = NULL; /* then there is one sign of life less */
     AcquireSRWLockExclusive(&work->worker->lock);
-    HANDLE before = work->staging_changes;
-    work->staging_changes = changes;
+    HANDLE changes = work->staging_changes;
+    work->staging_changes = NULL;
+    work->watched = folder;
     ReleaseSRWLockExclusive(&work->worker->lock);
-    if (before != NULL)
-        FindCloseChangeNotification(before);
-    error_free(error);
-    free(wide);
+    if (changes != NULL)
+        FindCloseChangeNotification(changes);
 }
 
 static void beat_send(struct work *work, struct beat *last)

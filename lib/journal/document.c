@@ -1,6 +1,7 @@
 #include "journal/document.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -101,7 +102,8 @@ struct error *journal_name(const struct journal_key *key, char **ret_name)
 
     if (name.size > JOURNAL_NAME_MAX) {
         buffer_free(&name);
-        return error_make(ERROR_KIND_INVALID_ARGUMENT, "name document", key->id, "the id is too long for a file's name");
+        return error_make(ERROR_KIND_INVALID_ARGUMENT, "name document", key->id,
+                          "the id is too long for a file's name");
     }
     *ret_name = (char *)name.data;
     return NULL;
@@ -122,14 +124,15 @@ static uint32_t crc32_of(const char *text)
     return ~crc;
 }
 
-static struct error *body_checksum(const json_t *body, char checksum[20])
+#define CHECKSUM_SIZE 20
+
+static struct error *body_checksum(const json_t *body, char checksum[CHECKSUM_SIZE])
 {
     char *compact = json_dumps(body, JSON_COMPACT | JSON_SORT_KEYS);
     if (compact == NULL)
-        return error_make(ERROR_KIND_INTERNAL, "encode document", NULL, "the body is no JSON (a text that is no UTF-8)");
-    char *text = str_format("crc32:%08x", crc32_of(compact));
-    strcpy(checksum, text);
-    free(text);
+        return error_make(ERROR_KIND_INTERNAL, "encode document", NULL,
+                          "the body is no JSON (a text that is no UTF-8)");
+    snprintf(checksum, CHECKSUM_SIZE, "crc32:%08x", crc32_of(compact));
     free(compact);
     return NULL;
 }
@@ -137,13 +140,13 @@ static struct error *body_checksum(const json_t *body, char checksum[20])
 struct error *journal_encode(const char *kind, int version, const struct journal_key *key, const json_t *body,
                              char **ret_text, size_t *ret_size)
 {
-    char checksum[20];
+    char checksum[CHECKSUM_SIZE];
     struct error *error = body_checksum(body, checksum);
     if (error != NULL)
         return error;
     json_t *keys = key->space != NULL ? json_pack("[s,s]", key->space, key->id) : json_pack("[s]", key->id);
-    json_t *document = json_pack("{s:s, s:i, s:o*, s:s, s:O}", "kind", kind, "version", version, "key", keys, "checksum",
-                                 checksum, "body", body);
+    json_t *document = json_pack("{s:s, s:i, s:o*, s:s, s:O}", "kind", kind, "version", version, "key", keys,
+                                 "checksum", checksum, "body", body);
     char *text = document == NULL ? NULL : json_dumps(document, JSON_INDENT(1));
     json_decref(document);
     if (text == NULL)
@@ -177,7 +180,8 @@ struct error *journal_decode(const char *text, size_t size, const char *kind, in
     json_t *body = NULL;
 
     if (document == NULL) {
-        error = error_make(ERROR_KIND_DATA_LOSS, "read document", name, "it is no JSON: line %d: %s", where.line, where.text);
+        error = error_make(ERROR_KIND_DATA_LOSS, "read document", name, "it is no JSON: line %d: %s", where.line,
+                           where.text);
         goto out;
     }
     /* The version first: a newer hcsd may have changed everything else. */
@@ -190,9 +194,9 @@ struct error *journal_decode(const char *text, size_t size, const char *kind, in
         goto out;
     }
     if (found_version > version) {
-        error = error_make(ERROR_KIND_FAILED_PRECONDITION, "read document", name,
-                           "a newer hcsd wrote it (version %lld, this one knows %d)", (long long)found_version,
-                           version);
+        error =
+            error_make(ERROR_KIND_FAILED_PRECONDITION, "read document", name,
+                       "a newer hcsd wrote it (version %lld, this one knows %d)", (long long)found_version, version);
         goto out;
     }
     if (found_version < 1) {
@@ -209,13 +213,13 @@ struct error *journal_decode(const char *text, size_t size, const char *kind, in
         error = damaged(name, "its key is no text");
         goto out;
     }
-    char computed[20];
+    char computed[CHECKSUM_SIZE];
     error = body_checksum(body, computed);
     if (error != NULL)
         goto out;
     if (strcmp(checksum, computed) != 0) {
-        error = error_make(ERROR_KIND_DATA_LOSS, "read document", name, "its checksum is %s, its content's %s", checksum,
-                           computed);
+        error = error_make(ERROR_KIND_DATA_LOSS, "read document", name, "its checksum is %s, its content's %s",
+                           checksum, computed);
         goto out;
     }
     *ret_document = (struct journal_document){

@@ -11,10 +11,10 @@
 #include "base/memory.h"
 #include "base/path.h"
 
-#define DOCUMENT_MAX (4u << 20)
+#define DOCUMENT_MAX  (4u << 20)
 #define DOCUMENTS_MAX 100000
-#define RESERVE_NAME "reserve.bin"
-#define RESERVE_SIZE (1u << 20)
+#define RESERVE_NAME  "reserve.bin"
+#define RESERVE_SIZE  (1u << 20)
 
 struct journal {
     char *folder, *kind;
@@ -130,7 +130,8 @@ out:
     return error;
 }
 
-struct error *journal_load(struct journal *journal, const struct journal_key *key, struct journal_document *ret_document)
+struct error *journal_load(struct journal *journal, const struct journal_key *key,
+                           struct journal_document *ret_document)
 {
     char *name = NULL;
     struct error *error = journal_name(key, &name);

@@ -16,15 +16,16 @@ struct journal;
 
 /* Opens the folder, making it if needed, and removes temporary files that a crash left. `version` is the newest of this
  * kind that the caller knows, and the one it writes. */
-struct error *journal_open(const char *folder, const char *kind, int version, struct journal **ret_journal) ERROR_MUST_CHECK;
+struct error *journal_open(const char *folder, const char *kind, int version,
+                           struct journal **ret_journal) ERROR_MUST_CHECK;
 void journal_free(struct journal *journal);
 
 /* On a full disk the reserve file is given up for this document: what must be remembered is, until the reserve is used up.
  * RESOURCE_EXHAUSTED when even that was not enough; FAILED_PRECONDITION or DATA_LOSS when a refused document is there. */
 struct error *journal_save(struct journal *journal, const struct journal_key *key, const json_t *body) ERROR_MUST_CHECK;
 /* NOT_FOUND when there is none. */
-struct error *journal_load(struct journal *journal, const struct journal_key *key, struct journal_document *ret_document)
-    ERROR_MUST_CHECK;
+struct error *journal_load(struct journal *journal, const struct journal_key *key,
+                           struct journal_document *ret_document) ERROR_MUST_CHECK;
 /* An absent document is no error; a refused one is not removed. */
 struct error *journal_remove(struct journal *journal, const struct journal_key *key) ERROR_MUST_CHECK;
 

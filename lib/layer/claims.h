@@ -26,7 +26,8 @@ void claims_free(struct claims *claims);
 /* FAILED_PRECONDITION naming the holder when the claim is excluded by another; INVALID_ARGUMENT when the path is no absolute
  * path. `holder` is for people and identifies the claim at release ("container web", "export 12"). The same holder may claim
  * again and is then to release as often; its own claims exclude it like anybody's. */
-struct error *claims_take(struct claims *claims, const char *path, enum claim_mode mode, const char *holder) ERROR_MUST_CHECK;
+struct error *claims_take(struct claims *claims, const char *path, enum claim_mode mode,
+                          const char *holder) ERROR_MUST_CHECK;
 /* Takes one claim back; one that is not there is ignored and gives false. */
 bool claims_release(struct claims *claims, const char *path, enum claim_mode mode, const char *holder);
 /* All claims of a holder. */

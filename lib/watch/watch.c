@@ -59,8 +59,8 @@ static uint64_t later(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-void watch_begin(struct watch *watch, const struct watch_kind *kind, const struct watch_limits *limits, const char *phase,
-                 uint64_t now_ms)
+void watch_begin(struct watch *watch, const struct watch_kind *kind, const struct watch_limits *limits,
+                 const char *phase, uint64_t now_ms)
 {
     *watch = (struct watch){.kind = kind, .limits = limits, .started_ms = now_ms};
     watch_phase(watch, phase, now_ms);

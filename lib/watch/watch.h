@@ -42,9 +42,9 @@ struct watch_limits watch_limits_from(unsigned stall_seconds, unsigned destroy_s
 #define WATCH_RUNGS_MAX 6
 struct watch_rule {
     const char *phase;
-    enum watch_bound stall; /* without progress; the same again for each further rung */
-    enum watch_bound limit; /* of the phase as a whole, progress or not */
-    enum watch_action after; /* what follows when the worker died, or was ended, in this phase */
+    enum watch_bound stall;                   /* without progress; the same again for each further rung */
+    enum watch_bound limit;                   /* of the phase as a whole, progress or not */
+    enum watch_action after;                  /* what follows when the worker died, or was ended, in this phase */
     enum watch_action rungs[WATCH_RUNGS_MAX]; /* ends with WATCH_NONE */
 };
 
@@ -76,8 +76,8 @@ struct watch {
     enum watch_action step; /* the last action taken; WATCH_NONE again after progress */
 };
 
-void watch_begin(struct watch *watch, const struct watch_kind *kind, const struct watch_limits *limits, const char *phase,
-                 uint64_t now_ms);
+void watch_begin(struct watch *watch, const struct watch_kind *kind, const struct watch_limits *limits,
+                 const char *phase, uint64_t now_ms);
 /* A new phase is progress, and starts its ladder at the bottom. `phase` is one of the kind's, else it is not watched. */
 void watch_phase(struct watch *watch, const char *phase, uint64_t now_ms);
 /* Any change of `counter` is progress and puts the ladder back to its bottom, unless the operation is being ended already.

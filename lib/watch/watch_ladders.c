@@ -9,7 +9,10 @@
 /* A storage call makes no progress that hcsd sees but its process's I/O, and it cannot be called off: the worker goes. Before
  * the archive is complete the job fails, and a fresh worker undoes what was begun; after it only the folder is at stake. A
  * cancelled worker has its grace to come out of whatever it is in. */
-#define NUDGE_THEN_KILL                                                                                                    {                                                                                                                          WATCH_NOTICE, WATCH_GO_AROUND, WATCH_KILL, WATCH_ABANDON                                                           }
+#define NUDGE_THEN_KILL                                                                                                \
+    {                                                                                                                  \
+        WATCH_NOTICE, WATCH_GO_AROUND, WATCH_KILL, WATCH_ABANDON                                                       \
+    }
 static const struct watch_rule export_rules[] = {
     {"queued", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_NONE, {WATCH_NONE}},
     {"begin", WATCH_STALL, WATCH_UNBOUNDED, WATCH_UNDO, NUDGE_THEN_KILL},

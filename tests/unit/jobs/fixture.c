@@ -122,7 +122,7 @@ static void phase_reached(const char *kind, const char *phase)
          *crash = str_format("%s %s crash", kind, phase);
     if (path != NULL) {
         while (phase_fault_is(path, hang))
-            Sleep(50); /* the fault itself */
+            Sleep(50); /* banned-ok: the hang is the fault */
         if (phase_fault_is(path, crash))
             RaiseException(0xC0000420, EXCEPTION_NONCONTINUABLE, 0, NULL);
     }
@@ -325,18 +325,20 @@ void fixture_close(struct fixture *fixture)
     if (fixture_count_entries(fixture->staging) != 0)
         fail_msg("the staging folder is not empty");
     check_journal_is_empty(fixture);
-    char *texts[] = {fixture->root, fixture->emulator, fixture->library, fixture->staging,
-                     fixture->state, fixture->out, fixture->layers};
+    char *texts[] = {fixture->root,  fixture->emulator, fixture->library, fixture->staging,
+                     fixture->state, fixture->out,      fixture->layers};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         free(texts[i]);
 }
 
 char *fixture_layer(const struct fixture *fixture, const char *name, unsigned files, size_t big)
 {
-    char *layer = make_folder(fixture->layers, name), *content = make_folder(layer, "Files"), *hives = make_folder(layer, "Hives");
+    char *layer = make_folder(fixture->layers, name), *content = make_folder(layer, "Files"),
+         *hives = make_folder(layer, "Hives");
     for (unsigned i = 0; i < files; i++) {
         char *folder_name = str_format("folder%u", i % 5), *folder = make_folder(content, folder_name);
-        char *file_name = str_format("file%u.txt", i), *file = path_join(folder, file_name), *text = str_format("%s %u\n", name, i);
+        char *file_name = str_format("file%u.txt", i), *file = path_join(folder, file_name),
+             *text = str_format("%s %u\n", name, i);
         write_file(file, text, strlen(text));
         free(folder_name);
         free(folder);
@@ -395,8 +397,10 @@ json_t *fixture_books(const struct fixture *fixture)
     PROCESS_INFORMATION information = {0};
     assert_true(CreatePipe(&ours, &theirs, &inherited, 0));
     SetHandleInformation(ours, HANDLE_FLAG_INHERIT, 0);
-    STARTUPINFOW startup = {.cb = sizeof startup, .dwFlags = STARTF_USESTDHANDLES, .hStdOutput = theirs, .hStdError = theirs};
-    assert_true(CreateProcessW(NULL, wide_line, NULL, NULL, TRUE, CREATE_NO_WINDOW, NULL, NULL, &startup, &information));
+    STARTUPINFOW startup = {
+        .cb = sizeof startup, .dwFlags = STARTF_USESTDHANDLES, .hStdOutput = theirs, .hStdError = theirs};
+    assert_true(
+        CreateProcessW(NULL, wide_line, NULL, NULL, TRUE, CREATE_NO_WINDOW, NULL, NULL, &startup, &information));
     CloseHandle(theirs);
     struct buffer output = {0};
     uint8_t piece[4096];
@@ -485,7 +489,8 @@ static void on_result(void *context, const struct export_result *result)
     WakeAllConditionVariable(&client->changed);
 }
 
-static void on_cleanup(void *context, const char *outcome, double seconds, const struct export_deviation *left, size_t count)
+static void on_cleanup(void *context, const char *outcome, double seconds, const struct export_deviation *left,
+                       size_t count)
 {
     struct client *client = context;
     (void)left;
@@ -662,6 +667,6 @@ void job_wait(struct jobs *jobs, const char *id, const char *phase, uint32_t *re
             return;
         if (clock_ms() >= deadline)
             fail_msg("job %s does not come to \"%s\": %s", id, phase, last);
-        Sleep(20); /* nobody tells of phases but to the listener */
+        Sleep(20); /* banned-ok: bounded polling, nothing tells of phases but the job's own listener */
     }
 }

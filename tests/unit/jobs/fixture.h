@@ -66,7 +66,7 @@ struct client {
     unsigned progress, results, cleanups, failures;
     struct export_result *result;
     struct error *error;
-    char cleanup[16]; /* the last outcome */
+    char cleanup[16];   /* the last outcome */
     char outcomes[128]; /* all of them */
     size_t left;
     char order[512]; /* what came, one letter each: p d r c f . */

@@ -30,8 +30,11 @@ static void close_layers(struct layers *layers)
 
 static struct export_request request_of(struct layers *layers, char *output)
 {
-    return (struct export_request){
-        .layer = layers->app, .parents = layers->parents, .parent_count = 1, .output = output, .compression = EXPORT_NONE};
+    return (struct export_request){.layer = layers->app,
+                                   .parents = layers->parents,
+                                   .parent_count = 1,
+                                   .output = output,
+                                   .compression = EXPORT_NONE};
 }
 
 static void test_to_file_and_stream(void **state)
@@ -114,13 +117,41 @@ static void test_refusals(void **state)
         enum error_kind kind;
         const char *words;
     } rows[] = {
-        {"no such layer", {nothing, layers.parents, 1, output, false, EXPORT_NONE, 0}, false, ERROR_KIND_NOT_FOUND, "nothing"},
-        {"no such parent", {layers.app, absent, 1, output, false, EXPORT_NONE, 0}, false, ERROR_KIND_NOT_FOUND, "nothing"},
-        {"no such folder", {layers.app, layers.parents, 1, nowhere, false, EXPORT_NONE, 0}, false, ERROR_KIND_NOT_FOUND, "x.tar"},
-        {"a folder", {layers.app, layers.parents, 1, kept, false, EXPORT_NONE, 0}, false, ERROR_KIND_FAILED_PRECONDITION, "kept"},
-        {"relative", {relative, layers.parents, 1, output, false, EXPORT_NONE, 0}, true, ERROR_KIND_INVALID_ARGUMENT, "app"},
-        {"level", {layers.app, layers.parents, 1, output, false, EXPORT_ZSTD, 99}, true, ERROR_KIND_INVALID_ARGUMENT, "level"},
-        {"no text", {no_text, layers.parents, 1, output, false, EXPORT_NONE, 0}, true, ERROR_KIND_INVALID_ARGUMENT, "UTF-8"},
+        {"no such layer",
+         {nothing, layers.parents, 1, output, false, EXPORT_NONE, 0},
+         false,
+         ERROR_KIND_NOT_FOUND,
+         "nothing"},
+        {"no such parent",
+         {layers.app, absent, 1, output, false, EXPORT_NONE, 0},
+         false,
+         ERROR_KIND_NOT_FOUND,
+         "nothing"},
+        {"no such folder",
+         {layers.app, layers.parents, 1, nowhere, false, EXPORT_NONE, 0},
+         false,
+         ERROR_KIND_NOT_FOUND,
+         "x.tar"},
+        {"a folder",
+         {layers.app, layers.parents, 1, kept, false, EXPORT_NONE, 0},
+         false,
+         ERROR_KIND_FAILED_PRECONDITION,
+         "kept"},
+        {"relative",
+         {relative, layers.parents, 1, output, false, EXPORT_NONE, 0},
+         true,
+         ERROR_KIND_INVALID_ARGUMENT,
+         "app"},
+        {"level",
+         {layers.app, layers.parents, 1, output, false, EXPORT_ZSTD, 99},
+         true,
+         ERROR_KIND_INVALID_ARGUMENT,
+         "level"},
+        {"no text",
+         {no_text, layers.parents, 1, output, false, EXPORT_NONE, 0},
+         true,
+         ERROR_KIND_INVALID_ARGUMENT,
+         "UTF-8"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct client client = {0};

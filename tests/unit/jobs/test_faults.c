@@ -9,7 +9,7 @@
 #include "fixture.h"
 
 #define LADDER                                                                                                         \
-    "STALL_NOTICED STALL_GO_AROUND STALL_WORKER_KILLED STAGING_QUARANTINED QUARANTINE_DESTROYED QUARANTINE_REMAINS "     \
+    "STALL_NOTICED STALL_GO_AROUND STALL_WORKER_KILLED STAGING_QUARANTINED QUARANTINE_DESTROYED QUARANTINE_REMAINS "   \
     "WORKER_ABANDONED WORKER_GONE LAYER_RELEASE_FAILED LAYER_RELEASED"
 
 struct layers {
@@ -37,7 +37,8 @@ static void close_layers(struct layers *layers)
 
 static struct export_request request_of(struct layers *layers, char *layer)
 {
-    return (struct export_request){.layer = layer, .parents = layers->parents, .parent_count = 1, .compression = EXPORT_NONE};
+    return (struct export_request){
+        .layer = layer, .parents = layers->parents, .parent_count = 1, .compression = EXPORT_NONE};
 }
 
 static void expect_events(const char *expected)
@@ -83,7 +84,8 @@ static void test_hang_in_each_call(void **state)
         client_submit(&client, layers.fixture.jobs, &request, 1, 0);
         client_wait_closed(&client);
         /* Unprepare is part of the phase that Prepare began. */
-        snprintf(operation, sizeof operation, "%s", strcmp(calls[i], "UnprepareLayer") == 0 ? "PrepareLayer" : calls[i]);
+        snprintf(operation, sizeof operation, "%s",
+                 strcmp(calls[i], "UnprepareLayer") == 0 ? "PrepareLayer" : calls[i]);
         client_expect_error(&client, ERROR_KIND_DEADLINE_EXCEEDED, operation);
         expect_events("STALL_NOTICED STALL_GO_AROUND STALL_WORKER_KILLED");
         assert_true(events_said("STALL_NOTICED", layers.app));
@@ -154,7 +156,8 @@ static void test_hang_in_destroy(void **state)
     client_wait_closed(&client);
     assert_string_equal(client.outcomes, "pending quarantined");
     assert_int_equal(client.results, 1);
-    expect_events("STALL_NOTICED STALL_GO_AROUND STALL_WORKER_KILLED STAGING_QUARANTINED STALL_WORKER_KILLED QUARANTINE_REMAINS");
+    expect_events(
+        "STALL_NOTICED STALL_GO_AROUND STALL_WORKER_KILLED STAGING_QUARANTINED STALL_WORKER_KILLED QUARANTINE_REMAINS");
     char **folders = NULL;
     size_t count = 0;
     jobs_quarantined(layers.fixture.jobs, &folders, &count);
@@ -321,14 +324,10 @@ int main(void)
 {
     fixture_main("faults");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hang_in_each_call),
-        cmocka_unit_test(test_hang_in_deactivate),
-        cmocka_unit_test(test_hang_in_cleanup),
-        cmocka_unit_test(test_hang_in_destroy),
-        cmocka_unit_test(test_destroy_crashes_or_fails),
-        cmocka_unit_test(test_foreign_handle),
-        cmocka_unit_test(test_worker_that_does_not_die),
-        cmocka_unit_test(test_close_is_bounded),
+        cmocka_unit_test(test_hang_in_each_call),        cmocka_unit_test(test_hang_in_deactivate),
+        cmocka_unit_test(test_hang_in_cleanup),          cmocka_unit_test(test_hang_in_destroy),
+        cmocka_unit_test(test_destroy_crashes_or_fails), cmocka_unit_test(test_foreign_handle),
+        cmocka_unit_test(test_worker_that_does_not_die), cmocka_unit_test(test_close_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,13 +43,14 @@ static void test_mount_and_release(void **state)
     assert_true(strncmp(volume, "\\\\?\\Volume{", 11) == 0);
     assert_int_equal(volume[strlen(volume) - 1], '}');
     json_t *books = fixture_books(&fixture);
-    assert_int_not_equal(json_array_size(json_object_get(books, "prepared")) + json_object_size(json_object_get(books, "prepared")), 0);
+    assert_int_not_equal(
+        json_array_size(json_object_get(books, "prepared")) + json_object_size(json_object_get(books, "prepared")), 0);
     json_decref(books);
 
     /* Another spelling is the same layer. */
     char *spelled = str_format("\\\\?\\%s\\", scratch);
-    expect(jobs_mount_layer(fixture.jobs, "container other", spelled, parents, 1, &other), ERROR_KIND_FAILED_PRECONDITION,
-           "container web");
+    expect(jobs_mount_layer(fixture.jobs, "container other", spelled, parents, 1, &other),
+           ERROR_KIND_FAILED_PRECONDITION, "container web");
     struct client client = {0};
     struct export_request request = {.layer = scratch, .parents = &base, .parent_count = 1};
     client_submit(&client, fixture.jobs, &request, 1, ERROR_KIND_FAILED_PRECONDITION);
@@ -62,14 +63,17 @@ static void test_mount_and_release(void **state)
     client_expect_done(&client);
     client_free(&client);
 
-    expect(jobs_release_layer(fixture.jobs, "container other", scratch), ERROR_KIND_FAILED_PRECONDITION, "container web");
+    expect(jobs_release_layer(fixture.jobs, "container other", scratch), ERROR_KIND_FAILED_PRECONDITION,
+           "container web");
     expect_none(jobs_release_layer(fixture.jobs, "container web", spelled));
     expect(jobs_release_layer(fixture.jobs, "container web", scratch), ERROR_KIND_NOT_FOUND, "container web");
     fixture_check_released(&fixture);
 
     expect(jobs_mount_layer(fixture.jobs, "container a", absent, parents, 1, &other), ERROR_KIND_NOT_FOUND, "absent");
-    expect(jobs_mount_layer(fixture.jobs, "container a", scratch, absent_parents, 1, &other), ERROR_KIND_NOT_FOUND, "absent");
-    expect(jobs_mount_layer(fixture.jobs, "container a", "scratch", parents, 1, &other), ERROR_KIND_INVALID_ARGUMENT, "scratch");
+    expect(jobs_mount_layer(fixture.jobs, "container a", scratch, absent_parents, 1, &other), ERROR_KIND_NOT_FOUND,
+           "absent");
+    expect(jobs_mount_layer(fixture.jobs, "container a", "scratch", parents, 1, &other), ERROR_KIND_INVALID_ARGUMENT,
+           "scratch");
     expect_none(jobs_mount_layer(fixture.jobs, "container a", scratch, parents, 1, &other));
     expect_none(jobs_release_layer(fixture.jobs, "container a", scratch));
     free(spelled);
@@ -109,10 +113,11 @@ static void test_mount_faults(void **state)
         char name[16], fault[160], *scratch = NULL;
         snprintf(name, sizeof name, "scratch%zu", i);
         fixture_scratch(&fixture, name, &scratch);
-        snprintf(fault, sizeof fault, "{\"call\":\"%s\",\"match\":\"%s\",\"action\":\"%s\"%s}", rows[i].call, name, rows[i].action,
-                 strcmp(rows[i].action, "fail") == 0 ? ",\"hresult\":\"0x80070005\"" : "");
+        snprintf(fault, sizeof fault, "{\"call\":\"%s\",\"match\":\"%s\",\"action\":\"%s\"%s}", rows[i].call, name,
+                 rows[i].action, strcmp(rows[i].action, "fail") == 0 ? ",\"hresult\":\"0x80070005\"" : "");
         fixture_faults(&fixture, fault);
-        expect(jobs_mount_layer(fixture.jobs, "container web", scratch, parents, 1, &volume), rows[i].kind, rows[i].words);
+        expect(jobs_mount_layer(fixture.jobs, "container web", scratch, parents, 1, &volume), rows[i].kind,
+               rows[i].words);
         fixture_faults(&fixture, "");
         free(scratch);
     }
@@ -135,7 +140,8 @@ static void test_release_faults(void **state)
         "{\"call\":\"DeactivateLayer\",\"action\":\"hang\"}",
         "{\"call\":\"UnprepareLayer\",\"action\":\"crash\"}",
     };
-    static const enum error_kind kinds[] = {ERROR_KIND_PERMISSION_DENIED, ERROR_KIND_DEADLINE_EXCEEDED, ERROR_KIND_INTERNAL};
+    static const enum error_kind kinds[] = {ERROR_KIND_PERMISSION_DENIED, ERROR_KIND_DEADLINE_EXCEEDED,
+                                            ERROR_KIND_INTERNAL};
     struct jobs_options options = fixture_options();
     options.call_seconds = 2;
     options.stall_seconds = 1;
@@ -150,8 +156,8 @@ static void test_release_faults(void **state)
         fixture_faults(&fixture, faults[i]);
         expect(jobs_release_layer(fixture.jobs, "container web", scratch), kinds[i], NULL);
         events_wait("LAYER_RELEASE_FAILED", 1);
-        expect(jobs_mount_layer(fixture.jobs, "container next", scratch, parents, 1, &volume), ERROR_KIND_FAILED_PRECONDITION,
-               "container web");
+        expect(jobs_mount_layer(fixture.jobs, "container next", scratch, parents, 1, &volume),
+               ERROR_KIND_FAILED_PRECONDITION, "container web");
         fixture_faults(&fixture, "");
         events_wait("LAYER_RELEASED", 1);
         expect_none(jobs_mount_layer(fixture.jobs, "container next", scratch, parents, 1, &volume));
@@ -172,7 +178,8 @@ static int play_daemon(int argc, wchar_t **argv)
         return 2;
     char *root = win_text(argv[2]), *phase = win_text(argv[3]);
     char *layers = path_join(root, "layers"), *staging = path_join(root, "staging"), *state = path_join(root, "state");
-    char *emulator = path_join(root, "emulator"), *library = path_join(emulator, "vmcompute.dll"), *out = path_join(root, "out");
+    char *emulator = path_join(root, "emulator"), *library = path_join(emulator, "vmcompute.dll"),
+         *out = path_join(root, "out");
     char *app = path_join(layers, "app"), *base = path_join(layers, "base"), *scratch = path_join(layers, "scratch");
     char *output = path_join(out, "app.tar"), *ready = path_join(root, "ready.txt"), *volume = NULL;
     struct jobs_options options = fixture_options();
@@ -192,7 +199,7 @@ static int play_daemon(int argc, wchar_t **argv)
     client_submit(&client, jobs, &request, 1, 0);
     job_wait(jobs, client.id, phase, NULL);
     error_free(file_replace(ready, "ready", 5, NULL));
-    SuspendThread(GetCurrentThread()); /* until it is killed */
+    WaitForSingleObject(GetCurrentProcess(), INFINITE); /* until it is killed */
     return 4;
 }
 
@@ -255,8 +262,8 @@ static void test_killed_daemon(void **state)
         /* The container's layer stayed mounted, and its owner's. */
         char *volume = NULL;
         const char *parents[1] = {base};
-        expect(jobs_mount_layer(fixture.jobs, "container other", scratch, parents, 1, &volume), ERROR_KIND_FAILED_PRECONDITION,
-               "container web");
+        expect(jobs_mount_layer(fixture.jobs, "container other", scratch, parents, 1, &volume),
+               ERROR_KIND_FAILED_PRECONDITION, "container web");
         if (i % 2 == 0) {
             expect_none(jobs_release_layer(fixture.jobs, "container web", scratch));
         } else {
@@ -283,7 +290,8 @@ static void test_sweep_of_unknown_folders(void **state)
     struct fixture fixture;
     fixture_open(&fixture, NULL);
     fixture_close_jobs(&fixture);
-    char *ours = path_join(fixture.staging, "eabcaaaa"), *inner = path_join(ours, "Files"), *renamed = path_join(fixture.staging, "eabcaaab-q");
+    char *ours = path_join(fixture.staging, "eabcaaaa"), *inner = path_join(ours, "Files"),
+         *renamed = path_join(fixture.staging, "eabcaaab-q");
     char *theirs = path_join(fixture.staging, "something");
     expect_none(file_ensure_folder(inner));
     expect_none(file_ensure_folder(renamed));
@@ -312,10 +320,8 @@ int main(void)
         return play_daemon(argc, argv);
     LocalFree(argv);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mount_and_release),
-        cmocka_unit_test(test_mount_faults),
-        cmocka_unit_test(test_release_faults),
-        cmocka_unit_test(test_killed_daemon),
+        cmocka_unit_test(test_mount_and_release),        cmocka_unit_test(test_mount_faults),
+        cmocka_unit_test(test_release_faults),           cmocka_unit_test(test_killed_daemon),
         cmocka_unit_test(test_sweep_of_unknown_folders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

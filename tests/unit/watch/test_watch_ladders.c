@@ -37,7 +37,8 @@ static void climb(const char *kind, const char *phase, char *text, size_t size)
     watch_begin(&watch, found, &limits, phase, T0);
     for (uint64_t deadline; (deadline = watch_next_deadline(&watch)) != WATCH_NEVER;) {
         enum watch_action action = watch_tick(&watch, deadline);
-        snprintf(text + strlen(text), size - strlen(text), "%.1f %s, ", (double)(deadline - T0) / 1000, watch_action_name(action));
+        snprintf(text + strlen(text), size - strlen(text), "%.1f %s, ", (double)(deadline - T0) / 1000,
+                 watch_action_name(action));
     }
     snprintf(text + strlen(text), size - strlen(text), "then %s", watch_action_name(rule->after));
 }
@@ -95,7 +96,8 @@ static void test_every_phase_ends(void **state)
         assert_ptr_equal(watch_kind_find(kind->name), kind);
         for (size_t j = 0; j < kind->rule_count; j++) {
             const char *phase = kind->rules[j].phase;
-            bool waiting = strcmp(phase, "queued") == 0 || (strcmp(phase, "turn") == 0 && kind->total == WATCH_UNBOUNDED);
+            bool waiting =
+                strcmp(phase, "queued") == 0 || (strcmp(phase, "turn") == 0 && kind->total == WATCH_UNBOUNDED);
             enum watch_action last = WATCH_NONE;
             struct watch watch;
             watch_begin(&watch, kind, &limits, phase, T0);
