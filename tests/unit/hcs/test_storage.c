@@ -175,8 +175,8 @@ static void hear_after(void *context, enum storage_step step, const struct error
 {
     (void)context;
     (void)step;
-    strncat(heard.steps, error == NULL ? ">" : "!",
-            sizeof heard.steps - strlen(heard.steps) - 1); /* banned-ok: as above */
+    const char *mark = error == NULL ? ">" : "!";
+    strncat(heard.steps, mark, sizeof heard.steps - strlen(heard.steps) - 1); /* banned-ok: as above */
 }
 
 static const struct storage_hooks hooks = {hear_before, hear_after, NULL};
