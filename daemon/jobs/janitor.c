@@ -326,7 +326,7 @@ static struct zombie *zombie_of(struct jobs *jobs, const struct remains *remains
 /* What the journal tells of an earlier life, then the staging folders that no document tells of. */
 void janitor_sweep(struct jobs *jobs)
 {
-    json_t *keep = json_array();
+    json_t *keep = jobs->kept_folders;
     for (struct remains *remains = jobs->remains, *next; remains != NULL; remains = next) {
         next = remains->next;
         json_array_append_new(keep, json_string(remains->id));
@@ -347,7 +347,7 @@ void janitor_sweep(struct jobs *jobs)
     }
     struct job *job = job_new(jobs, "sweep", LANE_EXPORT, jobs->staging_dir);
     job->client = str_copy("hcsd");
-    job->order = json_pack("{s:s, s:s, s:o}", "root", jobs->staging_dir, "life", jobs->life, "keep", keep);
+    job->order = json_pack("{s:s, s:s, s:O}", "root", jobs->staging_dir, "life", jobs->life, "keep", keep);
     jobs->sweeping++;
     pool_submit(job);
 }
@@ -356,8 +356,14 @@ void janitor_swept(struct job *sweep)
 {
     struct jobs *jobs = sweep->jobs;
     AcquireSRWLockExclusive(&jobs->lock);
+    const json_t *stays = json_object_get(sweep->end, "stays");
     jobs->swept_folders += (unsigned)message_number(sweep->end, "removed");
-    jobs->swept_stay += (unsigned)message_number(sweep->end, "stays");
+    jobs->swept_stay += (unsigned)json_array_size(stays);
+    for (size_t i = 0; i < json_array_size(stays) && !jobs->closing; i++) {
+        const char *name = json_string_value(json_array_get(stays, i));
+        if (name != NULL)
+            janitor_take(jobs, remains_adopt(jobs, name), "it is of an earlier life of hcsd and could not be removed");
+    }
     jobs->sweeping--;
     tell_swept(jobs);
     job_end(sweep, sweep->end != NULL ? JOB_DONE : JOB_FAILED, NULL);

@@ -104,6 +104,8 @@ static void CALLBACK deliver(PTP_CALLBACK_INSTANCE instance, void *context, PTP_
         const struct job_listener *listener = job->listener;
         job->piece = delivery->kind == DELIVERY_DATA ? delivery->size : 0;
         job->untaken = job->piece > 0;
+        if (delivery->kind == DELIVERY_RESULT)
+            job->result_told = true;
         if (delivery->kind == DELIVERY_CLOSED)
             job->listener = NULL;
         ReleaseSRWLockExclusive(&jobs->lock);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/event.h"
 #include "base/memory.h"
 #include "base/path.h"
 #include "base/text.h"
@@ -25,6 +26,7 @@ static void jobs_free(struct jobs *jobs)
     free(jobs->staging_dir);
     free(jobs->hcs_library);
     free(jobs->worker_image);
+    json_decref(jobs->kept_folders);
     free(jobs);
 }
 
@@ -193,6 +195,17 @@ static void cancel(struct job *job, const char *reason)
     /* Else its remains are being taken down, and then it says so. */
 }
 
+/* Locked. The archive is complete, but its reader has not taken all of it and will not. */
+static void cancel_undelivered(struct job *job, const char *reason)
+{
+    struct error *error = error_make(ERROR_KIND_CANCELLED, job->kind, job->object, "%s", reason);
+    job_note(job, "cancelled before all of it was taken: %s", reason);
+    event_emit(EVENT_EXPORT_CANCELLED, job->id, job->object, reason);
+    job_end(job, JOB_CANCELLED, error);
+    job_tell_failed(job);
+    job_tell_closed(job);
+}
+
 struct error *jobs_cancel(struct jobs *jobs, const char *id, const char *reason)
 {
     struct error *error = NULL;
@@ -200,6 +213,8 @@ struct error *jobs_cancel(struct jobs *jobs, const char *id, const char *reason)
     struct job *job = job_find(jobs, id);
     if (job == NULL || strcmp(job->kind, "export") != 0)
         error = error_make(ERROR_KIND_NOT_FOUND, "cancel job", id, "there is no such job");
+    else if (job->state == JOB_DONE && !job->result_told && job->listener != NULL)
+        cancel_undelivered(job, reason);
     else if (job->state >= JOB_DONE)
         error = error_make(ERROR_KIND_FAILED_PRECONDITION, "cancel job", id, "the job has ended (%s)",
                            job_state_name(job->state));
@@ -240,11 +255,24 @@ static bool nobody_is_told(struct jobs *jobs)
     return jobs->delivering == 0;
 }
 
+static bool is_call(const struct job *job)
+{
+    return strcmp(job->kind, "mount") == 0 || strcmp(job->kind, "release") == 0;
+}
+
 static void cancel_all(struct jobs *jobs)
 {
-    for (struct job *job = jobs->jobs; job != NULL; job = job->next)
+    for (struct job *job = jobs->jobs; job != NULL; job = job->next) {
         if (job->state < JOB_DONE && strcmp(job->kind, "export") == 0)
             cancel(job, "hcsd is stopping");
+        else if (job->state == JOB_QUEUED && is_call(job))
+            mounts_answer(job, error_make(ERROR_KIND_UNAVAILABLE, job->kind, job->object, "hcsd is stopping"));
+    }
+}
+
+static bool no_caller_is_left(struct jobs *jobs)
+{
+    return jobs->callers == 0;
 }
 
 static void end_workers(struct jobs *jobs, bool by_force)
@@ -273,7 +301,8 @@ void jobs_close(struct jobs *jobs, unsigned milliseconds)
         worker_abandon(worker);
     wait_until(jobs, no_thread_is_left, began + milliseconds + 1000);
     wait_until(jobs, nobody_is_told, began + milliseconds + 2000);
-    bool ended = jobs->threads == 0 && jobs->delivering == 0;
+    wait_until(jobs, no_caller_is_left, began + milliseconds + 2000);
+    bool ended = jobs->threads == 0 && jobs->delivering == 0 && jobs->callers == 0;
     ReleaseSRWLockExclusive(&jobs->lock);
 
     watchdog_stop(jobs);

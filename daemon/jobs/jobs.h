@@ -65,8 +65,8 @@ struct job_submit {
  * the job's id (caller frees); the listener may be called before this returns. */
 struct error *jobs_submit_export(struct jobs *jobs, const struct job_submit *submit, char **ret_id) ERROR_MUST_CHECK;
 void jobs_data_taken(struct jobs *jobs, const char *id);
-/* Cancels: `reason` goes into the error. NOT_FOUND; FAILED_PRECONDITION when it has ended. After `result` it is no longer
- * cancellable (its cleanup goes on). */
+/* Cancels: `reason` goes into the error. NOT_FOUND; FAILED_PRECONDITION when it has ended. After `result` was told it is no
+ * longer cancellable (its cleanup goes on); until then it is, also when only the reader of its stream is slow. */
 struct error *jobs_cancel(struct jobs *jobs, const char *id, const char *reason) ERROR_MUST_CHECK;
 
 /* Mounts the layers of a container: activate and prepare `scratch` over `parents` (nearest first), ask for its volume path

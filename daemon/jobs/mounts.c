@@ -124,6 +124,7 @@ void mounts_done(struct job *job, const char *lost)
 static void wait_for_call(struct job *job)
 {
     struct jobs *jobs = job->jobs;
+    jobs->callers++;
     uint64_t deadline = clock_ms() + jobs->limits.ms[WATCH_CALL] + MARGIN_MS;
     while (!job->finished) {
         uint64_t now = clock_ms();
@@ -135,6 +136,8 @@ static void wait_for_call(struct job *job)
         }
         SleepConditionVariableSRW(&jobs->changed, &jobs->lock, (DWORD)(deadline - now), 0);
     }
+    jobs->callers--;
+    WakeAllConditionVariable(&jobs->changed);
 }
 
 static struct job *call_new(struct jobs *jobs, const char *kind, const char *holder, const char *layer)

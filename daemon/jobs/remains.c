@@ -11,6 +11,7 @@
 
 #define DOCUMENT_KIND    "remains"
 #define DOCUMENT_VERSION 1
+#define ID_SIZE          8
 
 /* Letters that are the same in any case, and no digits that look like some. */
 static const char letters[] = "abcdefghijklmnopqrstuvwxyz234567";
@@ -158,7 +159,7 @@ static bool is_own_folder(const struct jobs *jobs, const char *id, const char *s
 static struct remains *unpack(struct jobs *jobs, const struct journal_document *document)
 {
     const json_t *body = document->body, *parents = json_object_get(body, "parents");
-    if (message_text(body, "layer")[0] == '\0' || strlen(document->id) != 8)
+    if (strlen(document->id) != ID_SIZE)
         return NULL;
     struct remains *remains = mem_new(struct remains);
     snprintf(remains->id, sizeof remains->id, "%s", document->id);
@@ -200,6 +201,31 @@ static void claim_again(struct jobs *jobs, struct remains *remains)
         error_free(claims_take(jobs->claims, remains->parents[i], CLAIM_USE, remains->holder));
 }
 
+/* What cannot be read may tell of folders that are another hcsd's business. */
+static void keep_refused(struct jobs *jobs, const struct journal_list *list)
+{
+    jobs->kept_folders = json_array();
+    for (size_t i = 0; i < list->refused_count; i++)
+        if (strlen(list->refused[i]) >= ID_SIZE)
+            json_array_append_new(jobs->kept_folders, json_stringn(list->refused[i], ID_SIZE));
+}
+
+struct remains *remains_adopt(struct jobs *jobs, const char *folder)
+{
+    struct remains *remains = mem_new(struct remains);
+    snprintf(remains->id, sizeof remains->id, "%.8s", folder);
+    remains->kind = str_copy("sweep");
+    remains->job = str_copy("");
+    remains->layer = str_copy("");
+    remains->holder = str_copy("hcsd");
+    remains->staging = path_join(jobs->staging_dir, remains->id);
+    remains->since_ns = clock_wall_ns();
+    remains->next_ms = WATCH_NEVER;
+    remains->next = jobs->remains;
+    jobs->remains = remains;
+    return remains;
+}
+
 static bool life_is_taken(const struct jobs *jobs)
 {
     for (const struct remains *remains = jobs->remains; remains != NULL; remains = remains->next)
@@ -236,6 +262,7 @@ struct error *remains_open(struct jobs *jobs, const char *state_dir)
         jobs->remains = remains;
         claim_again(jobs, remains);
     }
+    keep_refused(jobs, &list);
     journal_list_free(&list);
     choose_life(jobs);
     error = journal_reserve(jobs->journal);

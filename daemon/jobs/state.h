@@ -145,6 +145,7 @@ struct job {
     void *context;
     struct delivery *deliveries, **last_delivery;
     PTP_WORK deliver;
+    bool result_told;
     bool delivering, untaken;      /* a callback runs; a piece was given and not yet taken */
     size_t piece;                  /* the size of that one */
     uint64_t streamed, unreturned; /* bytes that came, and of these those whose credit was not given back */
@@ -198,8 +199,10 @@ struct jobs {
     bool draining, closing;
     HANDLE watchdog, watchdog_wake;
     unsigned threads; /* of workers */
+    unsigned callers; /* threads in jobs_mount_layer and jobs_release_layer */
     /* The sweep at start. */
-    unsigned sweeping; /* its parts that have not ended */
+    json_t *kept_folders; /* names that it leaves alone */
+    unsigned sweeping;    /* its parts that have not ended */
     unsigned swept_folders, swept_layers, swept_stay;
 };
 
@@ -278,6 +281,8 @@ void remains_settle(struct jobs *jobs, struct remains *remains);
 /* Unlocked: writes the document. */
 struct error *remains_sync(struct jobs *jobs, struct remains *remains) ERROR_MUST_CHECK;
 void remains_flush(struct jobs *jobs); /* unlocked: removes the documents of what is settled */
+/* Locked. A folder of an earlier life that resisted the sweep and that no document tells of. */
+struct remains *remains_adopt(struct jobs *jobs, const char *folder);
 bool remains_is_empty(const struct remains *remains);
 void remains_free(struct remains *remains);
 

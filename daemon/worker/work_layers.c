@@ -343,7 +343,8 @@ json_t *work_sweep(struct work *work)
     char *pattern = path_join(root, "e*");
     wchar_t *wide = NULL;
     json_t *left = json_array();
-    uint64_t left_total = 0, removed = 0, stays = 0;
+    json_t *stays = json_array();
+    uint64_t left_total = 0, removed = 0;
     size_t count = 0;
     char **names = mem_new_array(LISTED_MAX, char *);
 
@@ -361,7 +362,7 @@ json_t *work_sweep(struct work *work)
             char *folder = path_join(root, names[i]);
             error_keep_first(&error, work_remove(work, folder, left, &left_total));
             if (is_there(folder))
-                stays++;
+                json_array_append_new(stays, json_string(names[i]));
             else
                 removed++;
             free(folder);
@@ -373,6 +374,6 @@ json_t *work_sweep(struct work *work)
     free(pattern);
     json_t *end = end_of_cleaning(NULL, error, left, left_total, "swept");
     json_object_set_new(end, "removed", json_integer((json_int_t)removed));
-    json_object_set_new(end, "stays", json_integer((json_int_t)stays));
+    json_object_set_new(end, "stays", stays);
     return end;
 }

@@ -23,6 +23,7 @@ struct journal {
     SRWLOCK lock;
     char **refused;
     size_t refused_count;
+    _Atomic bool reserve_used;
 };
 
 static bool has_suffix(const char *name, const char *suffix)
@@ -151,6 +152,7 @@ static struct error *replace(struct journal *journal, const char *path, const ch
     struct error *absent = file_info(reserve, &info);
     if (absent == NULL) {
         log_debug("journal: the disk is full; the reserve is given up for %s", path);
+        atomic_store(&journal->reserve_used, true);
         error_free(file_delete(reserve, NULL));
         error_free(error);
         error = file_replace(path, text, size, NULL);
@@ -196,6 +198,12 @@ struct error *journal_remove(struct journal *journal, const struct journal_key *
         free(path);
     }
     free(name);
+    if (error == NULL && atomic_exchange(&journal->reserve_used, false)) {
+        struct error *full = journal_reserve(journal);
+        if (full != NULL)
+            atomic_store(&journal->reserve_used, true);
+        error_free(full);
+    }
     return error;
 }
 
@@ -205,7 +213,8 @@ struct error *journal_list(struct journal *journal, struct journal_list *ret_lis
     struct error *error = file_list(journal->folder, DOCUMENTS_MAX, &files);
     if (error != NULL)
         return error_wrap(error, "list the journal");
-    struct journal_list list = {.documents = mem_new_array(files.count + 1, struct journal_document)};
+    struct journal_list list = {.documents = mem_new_array(files.count + 1, struct journal_document),
+                                .refused = mem_new_array(files.count + 1, char *)};
     for (size_t i = 0; i < files.count; i++) {
         const struct file_entry *file = &files.entries[i];
         if (file->directory || !has_suffix(file->name, ".json"))
@@ -214,7 +223,7 @@ struct error *journal_list(struct journal *journal, struct journal_list *ret_lis
         if (refused == NULL)
             list.count++;
         else
-            list.refused++;
+            list.refused[list.refused_count++] = str_copy(file->name);
         error_free(refused);
     }
     file_list_free(&files);
@@ -226,7 +235,10 @@ void journal_list_free(struct journal_list *list)
 {
     for (size_t i = 0; i < list->count; i++)
         journal_document_free(&list->documents[i]);
+    for (size_t i = 0; i < list->refused_count; i++)
+        free(list->refused[i]);
     free(list->documents);
+    free(list->refused);
     *list = (struct journal_list){0};
 }
 

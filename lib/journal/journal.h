@@ -29,17 +29,18 @@ struct error *journal_load(struct journal *journal, const struct journal_key *ke
 /* An absent document is no error; a refused one is not removed. */
 struct error *journal_remove(struct journal *journal, const struct journal_key *key) ERROR_MUST_CHECK;
 
-/* All documents; refused ones are left out, told as events and counted. */
+/* All documents; refused ones are left out, told as events and named. */
 struct journal_list {
     struct journal_document *documents;
     size_t count;
-    size_t refused;
+    char **refused; /* file names */
+    size_t refused_count;
 };
 struct error *journal_list(struct journal *journal, struct journal_list *ret_list) ERROR_MUST_CHECK;
 void journal_list_free(struct journal_list *list);
 
 /* Makes sure of the folder's reserve: a file of 1 MB of real bytes that journal_save deletes when the disk is full. Called at
- * start, and after a save that used it. */
+ * start; once it was used, journal_remove makes it anew when there is room. */
 struct error *journal_reserve(struct journal *journal) ERROR_MUST_CHECK;
 
 #endif

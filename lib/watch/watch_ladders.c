@@ -69,6 +69,7 @@ const struct watch_kind watch_kinds[] = {
     {"mount", WATCH_CALL, call_rules, COUNT(call_rules)},
     {"release", WATCH_CALL, call_rules, COUNT(call_rules)},
     {"clean", WATCH_UNBOUNDED, clean_rules, COUNT(clean_rules)},
+    {"sweep", WATCH_UNBOUNDED, clean_rules, COUNT(clean_rules)},
     {"destroy", WATCH_UNBOUNDED, destroy_rules, COUNT(destroy_rules)},
     {"worker", WATCH_UNBOUNDED, worker_rules, COUNT(worker_rules)},
 };

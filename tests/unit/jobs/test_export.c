@@ -265,6 +265,28 @@ static void test_cancel_in_the_archive(void **state)
     close_layers(&layers);
 }
 
+/* A small archive is complete long before its reader has taken it: until it has, it can still be called off. */
+static void test_cancel_before_it_is_taken(void **state)
+{
+    (void)state;
+    struct layers layers;
+    struct client client = {.hold = true};
+    open_layers(&layers, NULL, 0);
+    struct export_request request = request_of(&layers, NULL);
+    client_submit(&client, layers.fixture.jobs, &request, 1, 0);
+    client_wait_data(&client);
+    job_wait(layers.fixture.jobs, client.id, "done", NULL);
+    assert_null(jobs_cancel(layers.fixture.jobs, client.id, "the client went away"));
+    client_wait_closed(&client);
+    client_expect_error(&client, ERROR_KIND_CANCELLED, "the client went away");
+    assert_int_equal(client.results, 0);
+    struct error *error = jobs_cancel(layers.fixture.jobs, client.id, "again");
+    assert_int_equal(error->kind, ERROR_KIND_FAILED_PRECONDITION);
+    error_free(error);
+    client_free(&client);
+    close_layers(&layers);
+}
+
 /* Nothing that hangs can be called off: the worker goes, and what it left is undone before the client hears of it. */
 static void test_cancel_in_a_call(void **state)
 {
@@ -416,6 +438,7 @@ int main(void)
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_queue_and_owner),
         cmocka_unit_test(test_cancel_in_the_archive),
+        cmocka_unit_test(test_cancel_before_it_is_taken),
         cmocka_unit_test(test_cancel_in_a_call),
         cmocka_unit_test(test_slow_reader_is_no_stall),
         cmocka_unit_test(test_killed_worker_costs_a_retry),

@@ -53,7 +53,8 @@ static void test_request(void **state)
 {
     (void)state;
     char *parents[2] = {(char *)"C:\\layers\\a", (char *)"C:\\layers\\b"};
-    struct export_request request = {(char *)"C:\\layers\\Ünï", parents, 2, (char *)"C:\\out\\x.tar", true, EXPORT_ZSTD, 7};
+    struct export_request request = {
+        (char *)"C:\\layers\\Ünï", parents, 2, (char *)"C:\\out\\x.tar", true, EXPORT_ZSTD, 7};
     json_t *packed = message_pack_request(&request);
     struct export_request *found = NULL, *copy;
     assert_null(message_unpack_request(packed, &found));
@@ -82,7 +83,8 @@ static void test_request(void **state)
 static void test_result_and_deviations(void **state)
 {
     (void)state;
-    struct export_deviation rows[2] = {{(char *)"not_utf16", (char *)"a/b", (char *)"why"}, {(char *)"recycle_bin", (char *)"c", (char *)"\xff is no text"}};
+    struct export_deviation rows[2] = {{(char *)"not_utf16", (char *)"a/b", (char *)"why"},
+                                       {(char *)"recycle_bin", (char *)"c", (char *)"\xff is no text"}};
     struct export_result result = {.digest = "sha256:aa",
                                    .diff_id = "sha256:bb",
                                    .size = UINT64_C(5000000000),

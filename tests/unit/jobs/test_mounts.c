@@ -311,6 +311,89 @@ static void test_sweep_of_unknown_folders(void **state)
     fixture_close(&fixture);
 }
 
+/* What resists the sweep is not forgotten until the next start. */
+static void test_unknown_folder_that_resists(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct jobs_options options = fixture_options();
+    options.stall_seconds = 1;
+    fixture_open(&fixture, &options);
+    fixture_close_jobs(&fixture);
+    char *ours = path_join(fixture.staging, "eabcaaaa"), *file = path_join(ours, "held.txt");
+    wchar_t *wide = NULL;
+    expect_none(file_ensure_folder(ours));
+    expect_none(win_path(file, &wide));
+    HANDLE held = CreateFileW(wide, GENERIC_WRITE, 0, NULL, CREATE_NEW, 0, NULL);
+    assert_true(held != INVALID_HANDLE_VALUE);
+    events_clear();
+    fixture_open_jobs(&fixture, &options);
+    events_wait("JANITOR_SWEPT", 1);
+    assert_true(events_said("JANITOR_SWEPT", "1 things stay"));
+    events_wait("QUARANTINE_REMAINS", 1);
+    CloseHandle(held);
+    events_wait("QUARANTINE_DESTROYED", 1);
+    free(wide);
+    free(file);
+    free(ours);
+    fixture_close(&fixture);
+}
+
+struct caller {
+    struct jobs *jobs;
+    const char *scratch, *base;
+    struct error *error;
+};
+
+static DWORD WINAPI call_mount(void *context)
+{
+    struct caller *caller = context;
+    char *volume = NULL;
+    const char *parents[1] = {caller->base};
+    caller->error = jobs_mount_layer(caller->jobs, "container web", caller->scratch, parents, 1, &volume);
+    free(volume);
+    return 0;
+}
+
+/* Closing answers who waits in a call that hangs, and what it had begun is undone at the next start. */
+static void test_close_answers_callers(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct jobs_options options = fixture_options();
+    options.call_seconds = 600;
+    fixture_open(&fixture, &options);
+    char *scratch = NULL, *base = fixture_layer(&fixture, "base", 3, 0);
+    fixture_scratch(&fixture, "scratch", &scratch);
+    fixture_faults(&fixture, "{\"call\":\"PrepareLayer\",\"action\":\"hang\"}");
+    struct caller caller = {fixture.jobs, scratch, base, NULL};
+    HANDLE thread = CreateThread(NULL, 0, call_mount, &caller, 0, NULL);
+    for (bool waiting = true; waiting;) {
+        size_t count = 0;
+        struct job_view *views = job_look(fixture.jobs, NULL, &count);
+        char id[40] = "";
+        for (size_t i = 0; i < count; i++)
+            if (strcmp(views[i].kind, "mount") == 0)
+                snprintf(id, sizeof id, "%s", views[i].id);
+        job_views_free(views, count);
+        waiting = id[0] == '\0';
+        if (!waiting)
+            job_wait(fixture.jobs, id, "prepare", NULL);
+    }
+    jobs_close(fixture.jobs, 6000);
+    fixture.jobs = NULL;
+    assert_int_equal(WaitForSingleObject(thread, PATIENCE_MS), WAIT_OBJECT_0);
+    CloseHandle(thread);
+    expect(caller.error, ERROR_KIND_UNAVAILABLE, "PrepareLayer");
+    fixture_faults(&fixture, "");
+    events_clear();
+    fixture_open_jobs(&fixture, NULL);
+    events_wait("JANITOR_SWEPT", 1);
+    free(scratch);
+    free(base);
+    fixture_close(&fixture);
+}
+
 int main(void)
 {
     fixture_main("mounts");
@@ -322,7 +405,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mount_and_release),        cmocka_unit_test(test_mount_faults),
         cmocka_unit_test(test_release_faults),           cmocka_unit_test(test_killed_daemon),
-        cmocka_unit_test(test_sweep_of_unknown_folders),
+        cmocka_unit_test(test_sweep_of_unknown_folders), cmocka_unit_test(test_unknown_folder_that_resists),
+        cmocka_unit_test(test_close_answers_callers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -88,7 +88,7 @@ static void test_life(void **state)
     struct journal_list list = {0};
     check(journal_list(journal, &list));
     assert_int_equal(list.count, 3);
-    assert_int_equal(list.refused, 0);
+    assert_int_equal(list.refused_count, 0);
     journal_list_free(&list);
     struct file_info info;
     check(file_info(foreign, &info));
@@ -119,7 +119,7 @@ static void test_refused_documents_stay(void **state)
         struct journal_list list = {0};
         check(journal_list(journal, &list));
         assert_int_equal(list.count, 1);
-        assert_int_equal(list.refused, 2);
+        assert_int_equal(list.refused_count, 2);
         assert_string_equal(list.documents[0].id, "good");
         journal_list_free(&list);
     }
@@ -172,7 +172,7 @@ static void test_reserve(void **state)
     assert_int_equal(info.size, 1 << 20);
     struct journal_list list = {0};
     check(journal_list(journal, &list));
-    assert_int_equal(list.count + list.refused, 0);
+    assert_int_equal(list.count + list.refused_count, 0);
     journal_list_free(&list);
     journal_free(journal);
     free(path);
