@@ -7,6 +7,10 @@ SHELL := /bin/bash
 all: packages ## cross-build hcsd for Windows (build/windows/bin)
 	@cmake/build.sh windows
 
+.PHONY: test-programs
+test-programs: packages ## all, and the Windows programs that tests and measurements run
+	@cmake/build.sh windows all test-programs
+
 .PHONY: native
 native: packages ## build the pure modules natively, with sanitizers and fuzzers (build/native-sanitize)
 	@cmake/build.sh native-sanitize
@@ -16,15 +20,15 @@ demo: all ## see hcsd do its main job under Wine
 	@tests/demo/demo.sh
 
 .PHONY: test
-test: all native ## run all tests: natively with sanitizers, and under Wine against the emulator
+test: test-programs native ## run all tests: natively with sanitizers, and under Wine against the emulator
 	@cmake/run-tests.sh -LE '^(soak|bench)$$'
 
 .PHONY: bench
-bench: all ## measure, as ratios within one run
+bench: test-programs ## measure, as ratios within one run
 	@tests/bench/bench.sh
 
 .PHONY: soak
-soak: all native ## the tests that are too long for every run
+soak: test-programs native ## the tests that are too long for every run
 	@cmake/run-tests.sh -L '^soak$$'
 
 .PHONY: fuzz

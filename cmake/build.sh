@@ -1,10 +1,11 @@
 #!/bin/bash
-# build.sh PRESET: configures build/PRESET when that is needed, and builds it. One at a time for each preset: two runs in one folder would
+# build.sh PRESET [TARGET…]: configures build/PRESET when that is needed, and builds it (default: all). One at a time for each preset: two runs in one folder would
 # write the same files.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 preset=$1
+shift
 mkdir -p build
 exec 8>"build/.$preset.lock"
 if ! flock -n 8; then
@@ -23,4 +24,4 @@ if [[ $preset == windows ]]; then deps=$(cmake/deps/build.sh 8>&-); fi
 if ! is_configured "$deps"; then
     cmake --preset "$preset" --log-level=WARNING >/dev/null
 fi
-exec cmake --build --preset "$preset" -- --quiet
+exec cmake --build --preset "$preset" --target "${@:-all}" -- --quiet

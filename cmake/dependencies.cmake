@@ -36,22 +36,26 @@ if(WIN32)
     # The Makefile compares this with what build.sh says now, and configures again when they differ.
     set(HCSD_DEPS_DIR "${root}" CACHE PATH "the dependencies built by cmake/deps/build.sh" FORCE)
 
-    dep_library(zlib "${root}/zlib/lib/libz.a" INCLUDE "${root}/zlib/include")
-    dep_library(zstd "${root}/zstd/lib/libzstd.a" INCLUDE "${root}/zstd/include")
-    dep_library(deflate "${root}/libdeflate/lib/libdeflate.a" INCLUDE "${root}/libdeflate/include")
-    dep_library(jansson "${root}/jansson/lib/libjansson.a" INCLUDE "${root}/jansson/include")
-    dep_library(protobuf_c "${root}/protobuf-c/lib/libprotobuf-c.a" INCLUDE "${root}/protobuf-c/include")
-    dep_library(cmocka "${root}/cmocka/lib/libcmocka.a" INCLUDE "${root}/cmocka/include")
-    dep_library(archive "${root}/libarchive/lib/libarchive.a" INCLUDE "${root}/libarchive/include"
+    # By the folders' own names: a change to one library then recompiles what uses that one.
+    foreach(library zlib zstd libdeflate jansson protobuf-c cmocka libarchive uthash grpc abseil)
+        file(REAL_PATH "${root}/${library}" ${library})
+    endforeach()
+
+    dep_library(zlib "${zlib}/lib/libz.a" INCLUDE "${zlib}/include")
+    dep_library(zstd "${zstd}/lib/libzstd.a" INCLUDE "${zstd}/include")
+    dep_library(deflate "${libdeflate}/lib/libdeflate.a" INCLUDE "${libdeflate}/include")
+    dep_library(jansson "${jansson}/lib/libjansson.a" INCLUDE "${jansson}/include")
+    dep_library(protobuf_c "${protobuf-c}/lib/libprotobuf-c.a" INCLUDE "${protobuf-c}/include")
+    dep_library(cmocka "${cmocka}/lib/libcmocka.a" INCLUDE "${cmocka}/include")
+    dep_library(archive "${libarchive}/lib/libarchive.a" INCLUDE "${libarchive}/include"
         DEFINE LIBARCHIVE_STATIC LINK dep::zlib dep::zstd bcrypt)
     dep_interface(uthash)
-    target_include_directories(dep::uthash INTERFACE "${root}/uthash/include")
+    target_include_directories(dep::uthash INTERFACE "${uthash}/include")
 
     # gRPC's and abseil's archives refer to one another in circles.
-    file(GLOB abseil_libraries "${root}/abseil/lib/libabsl_*.a")
-    set(grpc "${root}/grpc/lib")
-    dep_library(grpc "${grpc}/libgrpc_unsecure.a" INCLUDE "${root}/grpc/include"
-        LINK -Wl,--start-group "${grpc}/libgrpc_unsecure.a" "${grpc}/libgpr.a" "${grpc}/libaddress_sorting.a" "${grpc}/libupb.a"
+    file(GLOB abseil_libraries "${abseil}/lib/libabsl_*.a")
+    dep_library(grpc "${grpc}/lib/libgrpc_unsecure.a" INCLUDE "${grpc}/include"
+        LINK -Wl,--start-group "${grpc}/lib/libgrpc_unsecure.a" "${grpc}/lib/libgpr.a" "${grpc}/lib/libaddress_sorting.a" "${grpc}/lib/libupb.a"
             ${abseil_libraries} -Wl,--end-group dep::zlib ws2_32 crypt32 dbghelp bcrypt iphlpapi advapi32)
     set_property(TARGET dep::grpc PROPERTY IMPORTED_LINK_INTERFACE_LANGUAGES CXX)
 
@@ -60,8 +64,8 @@ if(WIN32)
     target_compile_definitions(dep::grpc_internal INTERFACE NDEBUG GRPC_ARES=0)
     target_compile_features(dep::grpc_internal INTERFACE cxx_std_17)
     target_include_directories(dep::grpc_internal INTERFACE
-        "${root}/grpc/internal" "${root}/grpc/internal/src/core/ext/upb-generated" "${root}/grpc/internal/src/core/ext/upbdefs-generated"
-        "${root}/grpc/internal/third_party/upb" "${root}/grpc/internal/third_party/xxhash" "${root}/abseil/include")
+        "${grpc}/internal" "${grpc}/internal/src/core/ext/upb-generated" "${grpc}/internal/src/core/ext/upbdefs-generated"
+        "${grpc}/internal/third_party/upb" "${grpc}/internal/third_party/xxhash" "${abseil}/include")
 else()
     # dep_native(NAME library…): from the system; headers are in the compiler's own path.
     function(dep_native name)

@@ -17,6 +17,9 @@
 set(HCSD_WINDOWS_LIBRARIES advapi32 bcrypt crypt32 dbghelp iphlpapi kernel32 ntdll ole32 psapi rpcrt4 secur32 shell32 shlwapi synchronization
     user32 userenv version wevtapi ws2_32)
 
+# What tests and measurements run is built with the target test-programs (make test-programs), not with "all".
+add_custom_target(test-programs)
+
 # The targets behind a DEPS list.
 function(hcsd_targets_of ret)
     set(targets "")
@@ -103,6 +106,10 @@ function(hcsd_executable target name directory)
     set_target_properties(${target} PROPERTIES OUTPUT_NAME "${name}" RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/${directory}")
     target_link_libraries(${target} PRIVATE hcsd_options)
     hcsd_link(${target} PRIVATE DEPS ${arg_DEPS} LIBS ${arg_LIBS})
+    if(directory MATCHES "^(tests|bench)")
+        set_property(TARGET ${target} PROPERTY EXCLUDE_FROM_ALL ON)
+        add_dependencies(test-programs ${target})
+    endif()
 endfunction()
 
 function(hcsd_program)
@@ -297,5 +304,5 @@ function(hcsd_message_table)
     add_library(dll_messages SHARED "${directory}/${stem}.o")
     set_target_properties(dll_messages PROPERTIES OUTPUT_NAME "${arg_NAME}" PREFIX "" LINKER_LANGUAGE C
         RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
-    target_link_options(dll_messages PRIVATE -nostdlib -Wl,--entry=0)
+    target_link_options(dll_messages PRIVATE -nostdlib -s -Wl,--entry=0)
 endfunction()

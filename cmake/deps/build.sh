@@ -23,7 +23,7 @@ JOBS=$(nproc)
 CCACHE=$(command -v ccache || true)
 
 declare -A UPSTREAM SOURCE_PACKAGE REVISION_OF KEY
-# shellcheck source=recipe.sh
+# shellcheck source-path=SCRIPTDIR source=recipe.sh
 source "$DEPS_DIR/recipe.sh"
 
 say() { printf 'deps: %s\n' "$*" >&2; }
@@ -198,7 +198,7 @@ build_lane() {
     done
 }
 
-# A child that leads a process group of its own, so that compilers under it end with it.
+# Each lane leads a process group of its own: compilers under it end with it.
 stop_lanes() {
     local pid
     for pid in $(jobs -p); do
@@ -214,7 +214,7 @@ build_missing() {
         done
     done
     if [[ ${#missing[@]} -gt 0 ]]; then
-        say "building ${missing[*]} into $CACHE (grpc takes about five minutes on two cores)"
+        say "building ${missing[*]} into $CACHE (some minutes, once)"
         rm -rf "$WORKROOT"
         mkdir -p "$WORKROOT" "$CACHE/log"
         if ! "$DEPS_DIR/build.sh" --fetch "${missing[@]}" >"$log" 2>&1; then
@@ -226,7 +226,8 @@ build_missing() {
         trap 'stop_lanes; exit 1' INT TERM HUP
         for lane in "${LANES[@]}"; do
             # shellcheck disable=SC2086 # a lane is a list of names
-            build_lane $lane 9>&- &
+            # They hold the lock too: if this script is killed, nobody else builds beside them.
+            build_lane $lane &
         done
         for lane in "${LANES[@]}"; do
             wait -n || {
