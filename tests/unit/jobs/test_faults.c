@@ -70,30 +70,36 @@ static void expect_other_exports_run(struct layers *layers)
 static void test_hang_in_each_call(void **state)
 {
     (void)state;
-    static const char *const calls[] = {"ActivateLayer", "PrepareLayer", "UnprepareLayer", "ExportLayer"};
+    static const struct {
+        const char *call, *operation;
+    } rows[] = {
+        {"ActivateLayer", "ActivateLayer"},
+        {"PrepareLayer", "PrepareLayer"},
+        {"UnprepareLayer", "PrepareLayer"}, /* it is part of the phase that Prepare began */
+        {"ExportLayer", "ExportLayer"},
+    };
     struct jobs_options options = quick();
-    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
-        struct layers layers;
+    struct layers layers;
+    open_layers(&layers, &options);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct client client = {0};
-        char fault[100], operation[40];
-        open_layers(&layers, &options);
+        char fault[100];
+        events_clear();
         /* Only once: what undoes it makes the same call. */
-        snprintf(fault, sizeof fault, "{\"call\":\"%s\",\"match\":\"app\",\"action\":\"hang\",\"count\":1}", calls[i]);
+        snprintf(fault, sizeof fault, "{\"call\":\"%s\",\"match\":\"app\",\"action\":\"hang\",\"count\":1}",
+                 rows[i].call);
         fixture_faults(&layers.fixture, fault);
         struct export_request request = request_of(&layers, layers.app);
         client_submit(&client, layers.fixture.jobs, &request, 1, 0);
         client_wait_closed(&client);
-        /* Unprepare is part of the phase that Prepare began. */
-        snprintf(operation, sizeof operation, "%s",
-                 strcmp(calls[i], "UnprepareLayer") == 0 ? "PrepareLayer" : calls[i]);
-        client_expect_error(&client, ERROR_KIND_DEADLINE_EXCEEDED, operation);
+        client_expect_error(&client, ERROR_KIND_DEADLINE_EXCEEDED, rows[i].operation);
         expect_events("STALL_NOTICED STALL_GO_AROUND STALL_WORKER_KILLED");
         assert_true(events_said("STALL_NOTICED", layers.app));
         fixture_faults(&layers.fixture, "");
-        expect_other_exports_run(&layers);
         client_free(&client);
-        close_layers(&layers);
     }
+    expect_other_exports_run(&layers);
+    close_layers(&layers);
 }
 
 /* The archive is delivered; Deactivate hangs; a fresh worker releases the layer and removes the folder. */
