@@ -11,12 +11,13 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "integration"))
 
-from host import BUILD, Host, wait_until  # noqa: E402
+from host import BIN, BUILD, Host, wait_until  # noqa: E402
 
 BARE = "\\\\.\\pipe\\hcsd-bench-bare"
 HCSD = "\\\\.\\pipe\\hcsd"
@@ -100,6 +101,24 @@ def bench_memory(host, bare, hcsd):
     say(f"idle_memory_mb {(full - plain) / 1024:.2f} (hcsd's private memory beyond a bare gRPC server's, in MB; at most 4)")
 
 
+def bench_worker(host):
+    """A warm worker beside a process of the same image that only waits: for a configuration file that is a FIFO nobody writes."""
+    worker = only_pid(host, "hcsd.exe", "--worker")
+    with tempfile.TemporaryDirectory() as folder:
+        fifo = os.path.join(folder, "config.json")
+        os.mkfifo(fifo)
+        held = os.open(fifo, os.O_RDWR)
+        try:
+            host.start(os.path.join(BIN, "hcsd.exe"), "--check-config", host.windows(fifo))
+            wait_until("the waiting process is there", lambda: len(host.unix_pid("hcsd.exe")) == 3, 30)
+            waiting = only_pid(host, "hcsd.exe", "--check-config")
+            plain, warm = settled(waiting), settled(worker)
+        finally:
+            os.close(held)
+    say(f"# private memory: waiting process {plain} kB, warm worker {warm} kB")
+    say(f"worker_memory_mb {(warm - plain) / 1024:.2f} (a warm worker's private memory beyond a waiting process of its image, in MB; at most 8)")
+
+
 def bench_wakeups(bare, hcsd, seconds=10):
     # A thread of the pool that finds nothing to do goes away within some seconds; that is no timer.
     time.sleep(seconds)
@@ -135,6 +154,7 @@ def main():
         bare, hcsd = only_pid(host, "bench_server.exe"), only_pid(host, "hcsd.exe", "--console")
         if "memory" in options.only:
             bench_memory(host, bare, hcsd)
+            bench_worker(host)
         if "wakeups" in options.only:
             bench_wakeups(bare, hcsd)
         if "state" in options.only:
