@@ -157,6 +157,22 @@ void error_free(struct error *error)
     free(error);
 }
 
+bool error_is_callers(const struct error *error)
+{
+    if (error == NULL)
+        return false;
+    switch (error->kind) {
+    case ERROR_KIND_CANCELLED:
+    case ERROR_KIND_INVALID_ARGUMENT:
+    case ERROR_KIND_NOT_FOUND:
+    case ERROR_KIND_ALREADY_EXISTS:
+    case ERROR_KIND_FAILED_PRECONDITION:
+        return true;
+    default:
+        return false;
+    }
+}
+
 void error_keep_first(struct error **first, struct error *error)
 {
     if (*first == NULL)

@@ -101,6 +101,10 @@ void error_keep_first(struct error **first, struct error *error);
 const char *error_kind_name(enum error_kind kind);
 enum error_kind error_kind_parse(const char *name);
 
+/* Whether whoever asked did wrong (bad argument, absent or taken id, wrong state, cancelled): that is told to the caller and is
+ * no news for the operator. False for NULL. */
+bool error_is_callers(const struct error *error);
+
 /* The whole error in one line for people, e.g. `start container web: HcsStartComputeSystem: …  (0xC037010E)`; the
  * object follows the operation unless the message names it. The caller frees it. */
 char *error_text(const struct error *error);

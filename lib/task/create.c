@@ -217,9 +217,11 @@ static void step_create(struct container *container, void *argument)
             container_unref(container);
     }
     if (error) {
-        char *text = error_text(error);
-        event_emit(EVENT_TASK_CREATE_FAILED, request->create.id, text);
-        free(text);
+        if (!error_is_callers(error)) {
+            char *text = error_text(error);
+            event_emit(EVENT_TASK_CREATE_FAILED, request->create.id, text);
+            free(text);
+        }
         undo(container);
         request->done(request->context, error, NULL);
     } else {

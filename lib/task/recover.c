@@ -246,7 +246,7 @@ static void end_leftover(struct tasks *tasks, const char *id)
         error_keep_first(&error, hcs_system_close(system));
     }
     if (!error)
-        event_emit(EVENT_TASK_FORCE_DELETED, id, "the janitor", "it ran: no record of it exists");
+        event_emit(EVENT_TASK_ORPHAN_ENDED, id);
     else {
         char *text = error_text(error);
         event_emit(EVENT_TASK_TEARDOWN_FAILED, id, text);

@@ -190,6 +190,19 @@ static void codes_as_hresults(void **state)
     assert_int_equal(error_win32_of_hresult(0x00070005), 0); /* success */
 }
 
+static void a_callers_mistake_is_no_news(void **state)
+{
+    (void)state;
+    for (int kind = ERROR_KIND_CANCELLED; kind <= ERROR_KIND_DATA_LOSS; kind++) {
+        struct error *error = error_make(kind, "a", NULL, "b");
+        bool callers = kind == ERROR_KIND_CANCELLED || kind == ERROR_KIND_INVALID_ARGUMENT || kind == ERROR_KIND_NOT_FOUND ||
+                       kind == ERROR_KIND_ALREADY_EXISTS || kind == ERROR_KIND_FAILED_PRECONDITION;
+        assert_int_equal(error_is_callers(error), callers);
+        error_free(error);
+    }
+    assert_false(error_is_callers(NULL));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,6 +214,7 @@ int main(void)
         cmocka_unit_test(kinds_have_names_and_back),
         cmocka_unit_test(null_is_success_everywhere),
         cmocka_unit_test(codes_as_hresults),
+        cmocka_unit_test(a_callers_mistake_is_no_news),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

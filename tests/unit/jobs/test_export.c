@@ -407,6 +407,34 @@ static void test_crash(void **state)
     close_layers(&layers);
 }
 
+/* An image that is not there, and one that ends at once: who asks is told, and nothing is tried for ever. */
+static void test_workers_that_do_not_start(void **state)
+{
+    (void)state;
+    static const char *const images[] = {"C:\\nowhere\\hcsd.exe", "C:\\windows\\system32\\hostname.exe"};
+    for (size_t i = 0; i < 2; i++) {
+        struct layers layers;
+        struct jobs_options options = fixture_options();
+        struct client client = {0};
+        options.worker_image = images[i];
+        open_layers(&layers, &options, 0);
+        struct export_request request = request_of(&layers, NULL);
+        client_submit(&client, layers.fixture.jobs, &request, 1, 0);
+        client_wait_closed(&client);
+        client_expect_error(&client, ERROR_KIND_UNAVAILABLE, "worker");
+        assert_true(events_said("WORKER_START_FAILED", ""));
+        char *volume = NULL;
+        const char *parents[1] = {layers.base};
+        struct error *error = jobs_mount_layer(layers.fixture.jobs, "container web", layers.app, parents, 1, &volume);
+        assert_non_null(error);
+        if (error->kind != ERROR_KIND_UNAVAILABLE && error->kind != ERROR_KIND_INTERNAL)
+            fail_msg("%s: %s", error_kind_name(error->kind), error->message);
+        error_free(error);
+        client_free(&client);
+        close_layers(&layers);
+    }
+}
+
 static void test_failing_calls(void **state)
 {
     (void)state;
@@ -444,6 +472,7 @@ int main(void)
         cmocka_unit_test(test_killed_worker_costs_a_retry),
         cmocka_unit_test(test_crash),
         cmocka_unit_test(test_failing_calls),
+        cmocka_unit_test(test_workers_that_do_not_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

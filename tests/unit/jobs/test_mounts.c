@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "base/win.h"
 #include "fixture.h"
+#include "journal/journal.h"
 
 static void expect(struct error *error, enum error_kind kind, const char *words)
 {
@@ -339,6 +340,58 @@ static void test_unknown_folder_that_resists(void **state)
     fixture_close(&fixture);
 }
 
+/* A worker of an earlier life that did not die with it: recognised, counted, and its folder left alone until it is gone. */
+static void test_worker_of_an_earlier_life(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    fixture_open(&fixture, NULL);
+    fixture_close_jobs(&fixture);
+    char *folder = path_join(fixture.staging, "eabcaaaa"), *journal_folder = path_join(fixture.state, "jobs");
+    expect_none(file_ensure_folder(folder));
+    /* Any process that stays will do. */
+    wchar_t line[] = L"C:\\windows\\system32\\ping.exe -n 600 127.0.0.1";
+    STARTUPINFOW startup = {.cb = sizeof startup};
+    PROCESS_INFORMATION information = {0};
+    FILETIME created, ended, kernel, user;
+    if (!CreateProcessW(NULL, line, NULL, NULL, FALSE, CREATE_SUSPENDED, NULL, NULL, &startup, &information))
+        fail_msg("no process: %lu", GetLastError());
+    GetProcessTimes(information.hProcess, &created, &ended, &kernel, &user);
+    json_t *body = json_pack("{s:s, s:s, s:I, s:I}", "kind", "export", "staging", folder, "worker_pid",
+                             (json_int_t)information.dwProcessId, "worker_created",
+                             (json_int_t)((uint64_t)created.dwHighDateTime << 32 | created.dwLowDateTime));
+    struct journal *journal = NULL;
+    struct journal_key key = {NULL, "eabcaaaa"};
+    expect_none(journal_open(journal_folder, "remains", 1, &journal));
+    expect_none(journal_save(journal, &key, body));
+    json_decref(body);
+    journal_free(journal);
+    events_clear();
+    fixture_open_jobs(&fixture, NULL);
+    events_wait("JANITOR_SWEPT", 1);
+    assert_true(events_said("JANITOR_SWEPT", "1 things stay"));
+    char pid[16];
+    snprintf(pid, sizeof pid, "%lu", information.dwProcessId);
+    assert_true(events_said("WORKER_ABANDONED", pid));
+    struct worker_view *workers = NULL;
+    size_t count = 0, abandoned = 0;
+    jobs_workers(fixture.jobs, &workers, &count);
+    for (size_t i = 0; i < count; i++)
+        abandoned += strcmp(workers[i].state, "abandoned") == 0 && workers[i].pid == information.dwProcessId;
+    free(workers);
+    assert_int_equal(abandoned, 1);
+    assert_true(fixture_exists(folder));
+    kill_process(information.dwProcessId);
+    events_wait("WORKER_GONE", 1);
+    while (fixture_exists(folder)) /* ctest bounds it */
+        Sleep(20);                 /* banned-ok: nothing tells of it */
+    CloseHandle(information.hThread);
+    CloseHandle(information.hProcess);
+    free(folder);
+    free(journal_folder);
+    fixture_close(&fixture);
+}
+
 struct caller {
     struct jobs *jobs;
     const char *scratch, *base;
@@ -403,9 +456,13 @@ int main(void)
         return play_daemon(argc, argv);
     LocalFree(argv);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mount_and_release),        cmocka_unit_test(test_mount_faults),
-        cmocka_unit_test(test_release_faults),           cmocka_unit_test(test_killed_daemon),
-        cmocka_unit_test(test_sweep_of_unknown_folders), cmocka_unit_test(test_unknown_folder_that_resists),
+        cmocka_unit_test(test_mount_and_release),
+        cmocka_unit_test(test_mount_faults),
+        cmocka_unit_test(test_release_faults),
+        cmocka_unit_test(test_killed_daemon),
+        cmocka_unit_test(test_sweep_of_unknown_folders),
+        cmocka_unit_test(test_unknown_folder_that_resists),
+        cmocka_unit_test(test_worker_of_an_earlier_life),
         cmocka_unit_test(test_close_answers_callers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

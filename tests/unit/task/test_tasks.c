@@ -635,7 +635,7 @@ static void test_leftovers(void **state)
                                   NULL, &system));
     error_free(hcs_system_close(system));
     host_restart(false);
-    await_operator_event("TASK_FORCE_DELETED", "nobodys");
+    await_operator_event("TASK_ORPHAN_ENDED", "nobodys");
 }
 
 int main(int argc, char **argv)
