@@ -10,10 +10,11 @@
 #include "daemon/jobs/state.h"
 #include "daemon/worker/message.h"
 
-#define THREAD_STACK (256u << 10)
-#define WRITE_MS     5000 /* a worker that does not read its pipe for so long is ended */
-#define GRACE_MS     500  /* between a broken pipe and the process's end */
-#define DRAIN_MS     2000 /* for what a dead worker's pipe still holds */
+#define THREAD_STACK       (256u << 10)
+#define WRITE_MS           5000 /* a worker that does not read its pipe for so long is ended */
+#define GRACE_MS           500  /* between a broken pipe and the process's end */
+#define START_FAILURES_MAX 3
+#define DRAIN_MS           2000 /* for what a dead worker's pipe still holds */
 
 /* ---- messages to a worker; locked ------------------------------------------------------------------------------ */
 
@@ -175,13 +176,16 @@ static struct error *take_own_message(struct worker *worker, const struct wire_f
                                "the worker speaks protocol %llu, not %d: its file was replaced while hcsd ran",
                                (unsigned long long)message_number(message, "protocol"), MESSAGE_PROTOCOL);
         struct error *privileges = message_unpack_error(json_object_get(message, "privileges"));
-        if (privileges != NULL)
-            log_debug("worker %u: %s", (unsigned)worker->process.pid, privileges->message);
-        error_free(privileges);
         AcquireSRWLockExclusive(&worker->jobs->lock);
+        if (privileges != NULL && !worker->jobs->privileges_told) {
+            worker->jobs->privileges_told = true;
+            event_emit(EVENT_SERVICE_FALLBACK, privileges->message, "storage calls may be refused.");
+        }
         worker->state = WORKER_IDLE;
+        worker->jobs->lanes[worker->lane].start_failures = 0;
         watch_end(&worker->watch);
         ReleaseSRWLockExclusive(&worker->jobs->lock);
+        error_free(privileges);
         *ret_taken = true;
     }
     json_decref(message);
@@ -376,13 +380,19 @@ static enum pump work(struct worker *worker)
     }
 }
 
-/* Nobody is left in the lane to take what waits: it is told why. */
+/* Nobody is left in the lane to take what waits, or one after the other fails to start: what waits is told why. */
 static void fail_queue(struct worker *worker, const struct error *cause)
 {
     struct jobs *jobs = worker->jobs;
-    for (;;) {
+    struct lane *lane = &jobs->lanes[worker->lane];
+    AcquireSRWLockExclusive(&jobs->lock);
+    bool hopeless = lane->count == 1 || ++lane->start_failures >= START_FAILURES_MAX;
+    if (hopeless)
+        lane->start_failures = 0;
+    ReleaseSRWLockExclusive(&jobs->lock);
+    while (hopeless) {
         AcquireSRWLockExclusive(&jobs->lock);
-        struct job *job = jobs->lanes[worker->lane].count > 1 ? NULL : queue_take(jobs->lanes[worker->lane].queue);
+        struct job *job = queue_take(lane->queue);
         ReleaseSRWLockExclusive(&jobs->lock);
         if (job == NULL)
             return;

@@ -48,9 +48,10 @@ enum lane_id { LANE_EXPORT, LANE_MOUNT, LANE_CLEAN, LANE_COUNT };
 
 struct lane {
     struct queue *queue;
-    unsigned most;  /* workers */
-    unsigned kept;  /* of these, this many stay without work */
-    unsigned count; /* workers, starting ones included */
+    unsigned most;           /* workers */
+    unsigned kept;           /* of these, this many stay without work */
+    unsigned count;          /* workers, starting ones included */
+    unsigned start_failures; /* in a row */
 };
 
 /* What an attempt at something may leave if its worker dies; journalled before it is made. */
@@ -197,6 +198,7 @@ struct jobs {
     struct job *turn_holder;
     unsigned delivering; /* listener callbacks that run or are about to */
     bool draining, closing;
+    bool privileges_told;
     HANDLE watchdog, watchdog_wake;
     unsigned threads; /* of workers */
     unsigned callers; /* threads in jobs_mount_layer and jobs_release_layer */

@@ -239,7 +239,8 @@ void fixture_main(const char *name)
 
 struct jobs_options fixture_options(void)
 {
-    return (struct jobs_options){.workers = 2, .queue = 4, .stall_seconds = 2, .destroy_seconds = 2, .call_seconds = 4};
+    return (struct jobs_options){
+        .workers = 2, .queue = 4, .stall_seconds = 20, .destroy_seconds = 2, .call_seconds = 20};
 }
 
 static char *make_folder(const char *root, const char *name)

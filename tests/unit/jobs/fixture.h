@@ -26,7 +26,8 @@ struct fixture {
 /* `name` is the program's: folders of different programs do not meet. Called once per program, before all else: it becomes a
  * worker when the command line says so, and a daemon of the restart test when it says that. */
 void fixture_main(const char *name);
-/* A fresh folder; NULL options: two workers, a queue of 4, stall 2 s, destroy 2 s, calls 4 s. */
+/* A fresh folder; NULL options: two workers, a queue of 4, stall and calls 20 s, destroy 2 s: what is not about time does not
+ * depend on it. */
 void fixture_open(struct fixture *fixture, const struct jobs_options *options);
 void fixture_open_jobs(struct fixture *fixture, const struct jobs_options *options); /* again, after a close */
 void fixture_close_jobs(struct fixture *fixture);
