@@ -258,6 +258,7 @@ static void test_workers(void **state)
         char *outputs[EXPORTS], when[40];
         struct mounter mounter;
         snprintf(when, sizeof when, "seed %u, round %u", seed, round);
+        fprintf(stderr, "%s\n", when);
         random_faults(&storm.fixture);
         start_work(&storm, clients, outputs, &mounter);
         for (unsigned i = pick(3); i > 0; i--) {
@@ -346,6 +347,7 @@ static void test_daemon(void **state)
     for (unsigned round = 0; round < rounds; round++) {
         char when[40];
         snprintf(when, sizeof when, "seed %u, kill %u", seed, round);
+        fprintf(stderr, "%s\n", when);
         if (pick(2) == 0)
             random_faults(&storm.fixture);
         run_and_kill(&storm);
