@@ -324,9 +324,10 @@ static void on_complete(struct job *job, const json_t *message)
     job_note(job, "the archive is complete: %s", result->digest);
     job_end(job, JOB_DONE, NULL);
     job_tell_result(job);
-    if (result->deviation_total > 0) {
+    uint64_t deviations = export_result_content_deviations(result);
+    if (deviations > 0) { /* how this system was read is in the result, and no news with every export */
         char count[24];
-        snprintf(count, sizeof count, "%llu", (unsigned long long)result->deviation_total);
+        snprintf(count, sizeof count, "%llu", (unsigned long long)deviations);
         event_emit(EVENT_EXPORT_DEVIATIONS, job->id, job->object, count);
     }
     ReleaseSRWLockExclusive(&jobs->lock);

@@ -20,6 +20,7 @@ struct archive {
     struct packer *packer;
     struct tombstones tombstones;
     bool orphans_written;
+    bool fallback_told;
     struct linked_file *linked;
     struct deviations deviations;
 };
@@ -129,6 +130,14 @@ static struct error *write_item(struct archive *archive, const struct walk_item 
     return error;
 }
 
+/* As soon as it is known, so that the row is among those that are kept. */
+static void tell_fallback(struct archive *archive)
+{
+    archive->fallback_told = true;
+    deviations_add(&archive->deviations, EXPORT_DEVIATION_FALLBACK, "",
+                   "This system has no BackupRead; what is not in transport format was read without it.");
+}
+
 static struct error *write_items(struct archive *archive)
 {
     for (;;) {
@@ -138,6 +147,8 @@ static struct error *write_items(struct archive *archive)
             return error;
         if (!item)
             return archive->orphans_written ? NULL : write_orphans(archive);
+        if (!archive->fallback_told && walk_lacked_backup_read(archive->walk))
+            tell_fallback(archive);
         error = write_item(archive, item);
         walk_done(archive->walk, item);
         if (error)
@@ -174,9 +185,6 @@ struct error *export_archive(const struct export_archive_options *options, struc
     if (error)
         goto out;
 
-    if (walk_lacked_backup_read(archive.walk))
-        deviations_add(&archive.deviations, "no_backup_read", "",
-                       "This system has no BackupRead; what is not in transport format was read without it.");
     result->entries = options->control->entries - entries;
     result->archive_seconds = (double)(clock_ms() - began) / 1000;
     result->deviations = archive.deviations.rows;

@@ -40,6 +40,8 @@ struct export_deviation {
     char *detail; /* one sentence */
 };
 #define EXPORT_DEVIATIONS_MAX 1000
+/* The one kind that is about this system and not about the layer's content. */
+#define EXPORT_DEVIATION_FALLBACK "no_backup_read"
 
 struct export_result {
     char digest[72];        /* "sha256:…" of the output */
@@ -55,6 +57,8 @@ struct export_result {
 };
 struct export_result *export_result_copy(const struct export_result *result);
 void export_result_free(struct export_result *result);
+/* Deviations that concern what is in the archive. */
+uint64_t export_result_content_deviations(const struct export_result *result);
 
 /* Shared between the thread that works and whoever looks on (heartbeats, cancel). Zero-initialise, then export_control_init. */
 struct export_control {

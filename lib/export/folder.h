@@ -27,6 +27,7 @@ struct folder_volume {
     _Atomic bool no_posix_delete;
     _Atomic bool no_dont_reparse;
     _Atomic bool no_backup_read;
+    _Atomic bool no_backup_write;
 };
 
 /* Where a folder is, to tell whether what was opened relative to it is really in it. Only asked for where the system is too

@@ -8,6 +8,8 @@
 
 #define TAG_MOUNT_POINT   0xa0000003u
 #define TAG_SYMBOLIC_LINK 0xa000000cu
+#define RELATIVE          1u          /* SYMLINK_FLAG_RELATIVE */
+#define REPARSE_MAX       (16u << 10) /* MAXIMUM_REPARSE_DATA_BUFFER_SIZE */
 
 static uint16_t read_u16(const uint8_t *bytes)
 {
@@ -103,4 +105,91 @@ struct error *ea_decode(const uint8_t *data, size_t size, const char *object,
         at += next;
     }
     return NULL;
+}
+
+static void add_number(struct buffer *buffer, uint32_t value, unsigned size)
+{
+    uint8_t bytes[4];
+    for (unsigned i = 0; i < size; i++)
+        bytes[i] = (uint8_t)(value >> (8 * i));
+    buffer_add(buffer, bytes, size);
+}
+
+/* The name with a NUL behind it, which no length counts. */
+static void add_name(struct buffer *buffer, const char16_t *units, size_t count)
+{
+    for (size_t i = 0; i <= count; i++)
+        add_number(buffer, i < count ? units[i] : 0u, 2);
+}
+
+static struct error *no_reparse(const char *object, const char *why)
+{
+    return error_make(ERROR_KIND_INVALID_ARGUMENT, "encode reparse data", object, "the link's target %s", why);
+}
+
+struct error *reparse_encode(const char *target, bool mount_point, const char *object, struct buffer *ret_data)
+{
+    if (!*target)
+        return no_reparse(object, "is empty");
+    if (strncmp(target, "\\??\\", 4) == 0)
+        return no_reparse(object, "begins with \\??\\, which is no name people see");
+    bool drive = (((target[0] | 0x20) >= 'a' && (target[0] | 0x20) <= 'z')) && target[1] == ':';
+    bool verbatim = strncmp(target, "\\\\?\\", 4) == 0;
+    bool share = !verbatim && strncmp(target, "\\\\", 2) == 0;
+    bool relative = !drive && !verbatim && !share;
+    char *substitute = relative ? str_copy(target)
+                                : str_format("\\??\\%s%s", share ? "UNC\\" : "",
+                                             target + (verbatim ? 4
+                                                       : share  ? 2
+                                                                : 0));
+    size_t substitute_units = 0, print_units = 0;
+    char16_t *substitute_name = text_to_utf16(substitute, &substitute_units);
+    char16_t *print_name = text_to_utf16(target, &print_units);
+    free(substitute);
+
+    struct error *error = NULL;
+    size_t size = (mount_point ? 8u : 12u) + 2 * (substitute_units + 1 + print_units + 1);
+    if (!substitute_name || !print_name) {
+        error = no_reparse(object, "is no text");
+    } else if (8 + size > REPARSE_MAX) {
+        error = no_reparse(object, "is longer than reparse data can be");
+    } else {
+        add_number(ret_data, mount_point ? TAG_MOUNT_POINT : TAG_SYMBOLIC_LINK, 4);
+        add_number(ret_data, (uint32_t)size, 2);
+        add_number(ret_data, 0, 2);
+        add_number(ret_data, 0, 2);
+        add_number(ret_data, (uint32_t)(2 * substitute_units), 2);
+        add_number(ret_data, (uint32_t)(2 * (substitute_units + 1)), 2);
+        add_number(ret_data, (uint32_t)(2 * print_units), 2);
+        if (!mount_point)
+            add_number(ret_data, relative ? RELATIVE : 0, 4);
+        add_name(ret_data, substitute_name, substitute_units);
+        add_name(ret_data, print_name, print_units);
+    }
+    free(substitute_name);
+    free(print_name);
+    return error;
+}
+
+bool ea_encode(struct buffer *list, size_t *last_at, const char *name, size_t name_size, const uint8_t *value,
+               size_t value_size)
+{
+    if (name_size == 0 || name_size > UINT8_MAX || value_size > UINT16_MAX)
+        return false;
+    if (list->size > 0) {
+        while (list->size % 4 != 0)
+            add_number(list, 0, 1);
+        size_t next = list->size - *last_at;
+        for (unsigned i = 0; i < 4; i++)
+            list->data[*last_at + i] = (uint8_t)(next >> (8 * i));
+    }
+    *last_at = list->size;
+    add_number(list, 0, 4);
+    add_number(list, 0, 1);
+    add_number(list, (uint32_t)name_size, 1);
+    add_number(list, (uint32_t)value_size, 2);
+    buffer_add(list, name, name_size);
+    add_number(list, 0, 1);
+    buffer_add(list, value, value_size);
+    return true;
 }

@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "export/export.h"
 #include "export/folder.h"
+#include "export/remover.h"
 #include "export/result.h"
 
 /* Others may hold an entry for a moment after us (scanners, indexers): a folder is then "not empty" although nothing is
@@ -276,12 +277,15 @@ static void run(struct remover *remover)
 
 struct error *remover_run(const char *folder, struct export_control *control, struct remover_report *ret_report)
 {
-    struct remover remover = {.control = control};
     HANDLE root = NULL;
-    struct error *error =
-        folder_open(folder, FILE_LIST_DIRECTORY | FILE_TRAVERSE | DELETE | FILE_WRITE_ATTRIBUTES, &root);
-    if (error)
-        return error;
+    struct error *error = folder_open(folder, REMOVER_ACCESS, &root);
+    return error ? error : remover_run_handle(root, folder, control, ret_report);
+}
+
+struct error *remover_run_handle(HANDLE root, const char *folder, struct export_control *control,
+                                 struct remover_report *ret_report)
+{
+    struct remover remover = {.control = control};
     struct level *level = mem_new(struct level);
     level->handle = root;
     folder_probe(&remover.volume, root);

@@ -62,6 +62,15 @@ struct export_result *export_result_copy(const struct export_result *result)
     return copy;
 }
 
+uint64_t export_result_content_deviations(const struct export_result *result)
+{
+    uint64_t count = result->deviation_total;
+    for (size_t i = 0; i < result->deviation_count; i++)
+        if (strcmp(result->deviations[i].kind, EXPORT_DEVIATION_FALLBACK) == 0)
+            count--;
+    return count;
+}
+
 void export_result_free(struct export_result *result)
 {
     if (!result)

@@ -2,6 +2,8 @@
  *
  *     export_tool archive FOLDER OUTPUT [--base] [--remove] [--compression none|gzip|zstd] [--level N] [--cancel-after BYTES]
  *     export_tool remove FOLDER
+ *     export_tool import ARCHIVE FOLDER [--base] [--hcs] [--cancel-after BYTES]     FOLDER is made
+ *     export_tool apply ARCHIVE LAYER [PARENT…]     what import_apply does, with the whiteouts and hard links of ARCHIVE
  *
  * Prints one JSON object. Exit status 1 with the error's JSON on stderr. */
 #include <windows.h>
@@ -13,6 +15,7 @@
 #include "base/text.h"
 #include "base/win.h"
 #include "export/export.h"
+#include "import/import.h"
 
 static void print_text(const char *text)
 {
@@ -131,6 +134,96 @@ static int remove_folder(const char *folder)
     return error ? fail(error) : 0;
 }
 
+/* Reads from the file, and cancels once so much was read. */
+struct counting_input {
+    struct import_input input;
+    const struct import_input *file;
+    struct export_control *control;
+    uint64_t read, cancel_after;
+};
+
+static struct error *counting_read(void *context, void *data, size_t size, size_t *ret_got)
+{
+    struct counting_input *counting = context;
+    struct error *error = counting->file->read(counting->file->context, data, size, ret_got);
+    if (error)
+        return error;
+    counting->read += *ret_got;
+    if (counting->cancel_after && counting->read >= counting->cancel_after)
+        counting->control->cancelled = true;
+    return NULL;
+}
+
+static struct error *run_import(const char *archive_path, struct import_options *options, uint64_t cancel_after,
+                                struct import_result **ret_result)
+{
+    struct import_file *file = NULL;
+    struct error *error = import_file_open(archive_path, &file);
+    if (error)
+        return error;
+    struct counting_input counting = {.file = import_file_input(file), .control = options->control, .cancel_after = cancel_after};
+    counting.input = (struct import_input){counting_read, &counting};
+    options->input = &counting.input;
+    CreateDirectoryW((wchar_t *)text_to_utf16(options->folder, NULL), NULL);
+    error = import_run(options, ret_result);
+    import_file_free(file);
+    return error;
+}
+
+static int import(int count, char **arguments)
+{
+    struct export_control control = {0};
+    struct import_options options = {.folder = arguments[1], .control = &control};
+    struct import_result *result = NULL;
+    uint64_t cancel_after = 0;
+    for (int i = 2; i < count; i++) {
+        if (strcmp(arguments[i], "--base") == 0)
+            options.target = IMPORT_BASE;
+        else if (strcmp(arguments[i], "--hcs") == 0)
+            options.target = IMPORT_FOR_HCS;
+        else if (strcmp(arguments[i], "--cancel-after") == 0 && ++i < count)
+            cancel_after = strtoull(arguments[i], NULL, 10);
+    }
+    export_control_init(&control);
+    struct error *error = run_import(arguments[0], &options, cancel_after, &result);
+    if (!error) {
+        printf("{\"digest\":\"%s\",\"diff_id\":\"%s\",\"size\":%llu,\"entries\":%llu,\"media_type\":\"%s\",\"utility_vm\":%s,"
+               "\"whiteouts\":%llu,\"links\":%llu",
+               result->digest, result->diff_id, (unsigned long long)result->size, (unsigned long long)result->entries,
+               result->media_type, result->utility_vm ? "true" : "false",
+               (unsigned long long)result->pending.whiteout_count, (unsigned long long)result->pending.link_count);
+        print_rows("deviations", result->deviations, result->deviation_count);
+        printf("}\n");
+    }
+    import_result_free(result);
+    export_control_free(&control);
+    return error ? fail(error) : 0;
+}
+
+/* The archive is unpacked beside the layer for its list alone. */
+static int apply(int count, char **arguments)
+{
+    struct export_control control = {0};
+    char *folder = str_format("%s.staged", arguments[1]);
+    struct import_options options = {.folder = folder, .target = IMPORT_FOR_HCS, .control = &control};
+    struct import_result *result = NULL;
+    struct remover_report report = {0};
+    export_control_init(&control);
+    struct error *error = run_import(arguments[0], &options, 0, &result);
+    if (!error)
+        error = import_apply(arguments[1], (const char *const *)arguments + 2, (size_t)count - 2, &result->pending, &control);
+    if (!error)
+        error = remover_run(folder, &control, &report);
+    if (!error)
+        printf("{\"whiteouts\":%llu,\"links\":%llu}\n", (unsigned long long)result->pending.whiteout_count,
+               (unsigned long long)result->pending.link_count);
+    remover_report_free(&report);
+    import_result_free(result);
+    export_control_free(&control);
+    free(folder);
+    return error ? fail(error) : 0;
+}
+
 int wmain(int count, wchar_t **wide);
 int wmain(int count, wchar_t **wide)
 {
@@ -142,8 +235,12 @@ int wmain(int count, wchar_t **wide)
         result = archive(count - 2, arguments + 2);
     else if (count == 3 && strcmp(arguments[1], "remove") == 0)
         result = remove_folder(arguments[2]);
+    else if (count >= 4 && strcmp(arguments[1], "import") == 0)
+        result = import(count - 2, arguments + 2);
+    else if (count >= 4 && strcmp(arguments[1], "apply") == 0)
+        result = apply(count - 2, arguments + 2);
     else
-        fprintf(stderr, "usage: export_tool archive FOLDER OUTPUT [options] | export_tool remove FOLDER\n");
+        fprintf(stderr, "see the head of export_tool.c for what it takes\n");
     for (int i = 0; i < count; i++)
         free(arguments[i]);
     free(arguments);
