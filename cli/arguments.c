@@ -207,6 +207,11 @@ struct error *arguments_read(struct arguments *arguments, const struct command *
             continue;
         if (!only_operands && strcmp(texts[i], "--") == 0) {
             only_operands = true;
+            if (arguments->command != NULL && arguments->command->takes_more) {
+                arguments->more = &texts[i + 1];
+                arguments->more_count = (size_t)(count - i - 1);
+                break;
+            }
         } else if (!only_operands && texts[i][0] == '-' && texts[i][1] != 0) {
             struct error *error =
                 read_option(arguments, arguments->command, texts[i], i + 1 < count ? texts[i + 1] : NULL, &next);
@@ -237,6 +242,9 @@ struct error *arguments_read(struct arguments *arguments, const struct command *
     if (arguments->operand_count < command->operand_count)
         return refuse(command->operands, "is missing; hcsctl %s%s%s --help shows an example", command->noun,
                       command->verb == NULL ? "" : " ", command->verb == NULL ? "" : command->verb);
+    if (command->takes_more && arguments->more_count == 0)
+        return refuse("--", "a command must follow `--`; hcsctl %s %s --help shows an example", command->noun,
+                      command->verb == NULL ? "" : command->verb);
     for (size_t i = 0; i < COMMAND_OPTIONS_MAX && command->options[i].name != NULL; i++) {
         if (command->options[i].required && !has_value(arguments, &command->options[i]))
             return refuse(command->options[i].name, "is missing: %s %s", command->options[i].name,

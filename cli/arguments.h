@@ -36,6 +36,7 @@ struct command {
     const char *noun, *verb;                    /* verb NULL: the noun is the command */
     const char *operands;                       /* "ID", or "" */
     unsigned operand_count;                     /* exactly so many */
+    bool takes_more;                            /* what follows `--` is for others: a command line */
     const char *summary;                        /* one line */
     const char *details;                        /* more of it, or "" */
     const char *example;                        /* a whole command line, or several with \n */
@@ -61,10 +62,12 @@ struct arguments {
     size_t value_count;
     const char *operands[OPERANDS_MAX];
     size_t operand_count;
+    const char *const *more; /* what follows `--`, where the command takes it */
+    size_t more_count;
 };
 
 /* Reads the arguments (without the program's name; the texts are borrowed). Options may stand anywhere, as `--name value`
- * or `--name=value`; what follows `--` is no option. Returns INVALID_ARGUMENT naming the argument; what was understood by
+ * or `--name=value`; what follows `--` is no option; a command that takes more gets it as it is. Returns INVALID_ARGUMENT naming the argument; what was understood by
  * then is in *arguments all the same (so that --json holds for the error). Free with arguments_free in both cases. */
 struct error *arguments_read(struct arguments *arguments, const struct command *const *commands, size_t command_count,
                              int count, const char *const *texts) ERROR_MUST_CHECK;

@@ -6,15 +6,13 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "cli/output.h"
+#include "cli/signal.h"
 
 #include "hcsd/v1/tasks.pb-c.h"
 
-#define SIGNAL_TERM 15
-
 /* ---- calls ---- */
 
-/* protobuf-c wants char * for what it only reads. */
-static char *borrowed(const char *text)
+char *borrowed(const char *text)
 {
     return (char *)(uintptr_t)text;
 }
@@ -52,11 +50,12 @@ struct error *task_create_call(struct cli *cli, const char *id, const char *stdo
     return error;
 }
 
-struct error *task_start_call(struct cli *cli, const char *id, uint32_t *ret_pid)
+struct error *task_start_call(struct cli *cli, const char *id, const char *exec_id, uint32_t *ret_pid)
 {
     Containerd__Task__V3__StartRequest request = CONTAINERD__TASK__V3__START_REQUEST__INIT;
     Containerd__Task__V3__StartResponse *response = NULL;
     request.id = borrowed(id);
+    request.exec_id = borrowed(exec_id);
     struct error *error = cli_call(cli, "/containerd.task.v3.Task/Start", &request,
                                    &containerd__task__v3__start_response__descriptor, CLIENT_NO_LIMIT, &response);
     if (error == NULL)
@@ -65,23 +64,27 @@ struct error *task_start_call(struct cli *cli, const char *id, uint32_t *ret_pid
     return error;
 }
 
-struct error *task_kill_call(struct client *client, const char *id, uint32_t signal)
+struct error *task_kill_call(struct client *client, const char *id, const char *exec_id, uint32_t signal, bool all)
 {
     Containerd__Task__V3__KillRequest request = CONTAINERD__TASK__V3__KILL_REQUEST__INIT;
     ProtobufCMessage *response = NULL;
     request.id = borrowed(id);
+    request.exec_id = borrowed(exec_id);
     request.signal = signal;
+    request.all = all;
     struct error *error = client_call(client, "/containerd.task.v3.Task/Kill", &request.base,
                                       &google__protobuf__empty__descriptor, CLIENT_NO_LIMIT, &response);
     cli_free(response);
     return error;
 }
 
-struct error *task_wait_call(struct client *client, const char *id, Containerd__Task__V3__WaitResponse **ret_exit)
+struct error *task_wait_call(struct client *client, const char *id, const char *exec_id,
+                             Containerd__Task__V3__WaitResponse **ret_exit)
 {
     Containerd__Task__V3__WaitRequest request = CONTAINERD__TASK__V3__WAIT_REQUEST__INIT;
     ProtobufCMessage *response = NULL;
     request.id = borrowed(id);
+    request.exec_id = borrowed(exec_id);
     struct error *error = client_call(client, "/containerd.task.v3.Task/Wait", &request.base,
                                       &containerd__task__v3__wait_response__descriptor, CLIENT_NO_LIMIT, &response);
     if (error == NULL)
@@ -89,20 +92,29 @@ struct error *task_wait_call(struct client *client, const char *id, Containerd__
     return error;
 }
 
-struct error *task_delete_call(struct cli *cli, const char *id, Containerd__Task__V3__DeleteResponse **ret_response)
+struct error *task_delete_call(struct cli *cli, const char *id, const char *exec_id,
+                               Containerd__Task__V3__DeleteResponse **ret_response)
 {
     Containerd__Task__V3__DeleteRequest request = CONTAINERD__TASK__V3__DELETE_REQUEST__INIT;
     request.id = borrowed(id);
+    request.exec_id = borrowed(exec_id);
     return cli_call(cli, "/containerd.task.v3.Task/Delete", &request,
                     &containerd__task__v3__delete_response__descriptor, CLIENT_NO_LIMIT, ret_response);
 }
 
-static struct error *state_call(struct cli *cli, const char *id, Containerd__Task__V3__StateResponse **ret_state)
+static struct error *state_call(struct cli *cli, const char *id, const char *exec_id,
+                                Containerd__Task__V3__StateResponse **ret_state)
 {
     Containerd__Task__V3__StateRequest request = CONTAINERD__TASK__V3__STATE_REQUEST__INIT;
     request.id = borrowed(id);
+    request.exec_id = borrowed(exec_id);
     return cli_call(cli, "/containerd.task.v3.Task/State", &request, &containerd__task__v3__state_response__descriptor,
                     CLI_LOOK_MS, ret_state);
+}
+
+const char *task_exec_id(const struct cli *cli)
+{
+    return arguments_text(&cli->arguments, "--exec", "");
 }
 
 /* ---- verbs ---- */
@@ -159,7 +171,7 @@ static struct error *task_start(struct cli *cli)
 {
     const char *id = cli->arguments.operands[0];
     uint32_t pid = 0;
-    struct error *error = task_start_call(cli, id, &pid);
+    struct error *error = task_start_call(cli, id, task_exec_id(cli), &pid);
     if (error != NULL)
         return error;
     return cli->json ? output_json(json_pack("{s:s, s:I}", "id", id, "pid", (json_int_t)pid))
@@ -169,10 +181,12 @@ static struct error *task_start(struct cli *cli)
 static struct error *task_kill(struct cli *cli)
 {
     const char *id = cli->arguments.operands[0];
-    uint32_t signal = (uint32_t)arguments_number(&cli->arguments, "--signal", SIGNAL_TERM);
-    struct error *error = cli->client == NULL ? cli_dial(cli, &cli->client) : NULL;
+    uint32_t signal = SIGNAL_TERM;
+    struct error *error = signal_parse(arguments_text(&cli->arguments, "--signal", "TERM"), &signal);
     if (error == NULL)
-        error = task_kill_call(cli->client, id, signal);
+        error = cli_dial(cli, &cli->client);
+    if (error == NULL)
+        error = task_kill_call(cli->client, id, task_exec_id(cli), signal, arguments_flag(&cli->arguments, "--all"));
     if (error != NULL || !cli->json)
         return error;
     return output_json(json_pack("{s:s, s:I}", "id", id, "signal", (json_int_t)signal));
@@ -191,7 +205,7 @@ static struct error *output_task(struct cli *cli, const Containerd__Task__V3__St
 static struct error *task_state(struct cli *cli)
 {
     Containerd__Task__V3__StateResponse *state = NULL;
-    struct error *error = state_call(cli, cli->arguments.operands[0], &state);
+    struct error *error = state_call(cli, cli->arguments.operands[0], task_exec_id(cli), &state);
     if (error == NULL)
         error = output_task(cli, state);
     cli_free(state);
@@ -205,13 +219,14 @@ static struct error *task_wait(struct cli *cli)
     Containerd__Task__V3__StateResponse *state = NULL;
     struct error *error = cli_dial(cli, &cli->client);
     if (error == NULL)
-        error = task_wait_call(cli->client, id, &exit);
+        error = task_wait_call(cli->client, id, task_exec_id(cli), &exit);
     if (error != NULL)
         return error;
     /* Wait tells no pid; somebody may have deleted the container by now. */
-    error_free(state_call(cli, id, &state));
+    error_free(state_call(cli, id, task_exec_id(cli), &state));
     Containerd__Task__V3__StateResponse ended = CONTAINERD__TASK__V3__STATE_RESPONSE__INIT;
     ended.id = borrowed(id);
+    ended.exec_id = borrowed(task_exec_id(cli));
     ended.pid = state == NULL ? 0 : state->pid;
     ended.status = CONTAINERD__V1__TYPES__STATUS__STOPPED;
     ended.exit_status = exit->exit_status;
@@ -243,9 +258,12 @@ static struct error *task_delete(struct cli *cli)
 {
     const char *id = cli->arguments.operands[0];
     Containerd__Task__V3__DeleteResponse *response = NULL;
+    if (arguments_flag(&cli->arguments, "--force") && *task_exec_id(cli) != 0)
+        return error_make(ERROR_KIND_INVALID_ARGUMENT, "read the command line", "--force",
+                          "an exec cannot be deleted by force; kill it first");
     if (arguments_flag(&cli->arguments, "--force"))
         return task_delete_by_force(cli, id);
-    struct error *error = task_delete_call(cli, id, &response);
+    struct error *error = task_delete_call(cli, id, task_exec_id(cli), &response);
     if (error == NULL && cli->json)
         error =
             output_json(json_pack("{s:s, s:I, s:I, s:o}", "id", id, "pid", (json_int_t)response->pid, "exit_status",
@@ -317,6 +335,7 @@ const struct command task_commands[] = {
         .summary = "Start a container's process",
         .details = "",
         .example = "hcsctl task start web",
+        .options = {TASK_EXEC_OPTION},
         .run = task_start,
     },
     {
@@ -335,10 +354,13 @@ const struct command task_commands[] = {
         .verb = "kill",
         .operands = "ID",
         .operand_count = 1,
-        .summary = "End a container",
-        .details = "Signal 15 asks it to shut down; 9 ends it, and hcsd goes on until it has.",
-        .example = "hcsctl task kill --signal 9 web",
-        .options = {{"--signal", NULL, OPTION_NUMBER, "N", "[15]", false, 0, 255, NULL}},
+        .summary = "End a container or an exec",
+        .details = "TERM (15) asks it to shut down; KILL (9) ends it, and hcsd goes on until it has.",
+        .example = "hcsctl task kill --signal KILL web",
+        .options = {{"--signal", NULL, OPTION_TEXT, "SIGNAL", "a number or a name as TERM or KILL [TERM]", false, 0, 0,
+                     NULL},
+                    {"--all", "-a", OPTION_FLAG, NULL, "its execs too; a sandbox's whole pod", false, 0, 0, NULL},
+                    TASK_EXEC_OPTION},
         .run = task_kill,
     },
     {
@@ -349,6 +371,7 @@ const struct command task_commands[] = {
         .summary = "Wait until a container has ended",
         .details = "",
         .example = "hcsctl task wait web",
+        .options = {TASK_EXEC_OPTION},
         .run = task_wait,
     },
     {
@@ -360,7 +383,8 @@ const struct command task_commands[] = {
         .details = "",
         .example = "hcsctl task delete web\nhcsctl task delete --force web",
         .options = {{"--force", "-f", OPTION_FLAG, NULL, "in any state; hcsd goes on with what will not end", false, 0,
-                     0, NULL}},
+                     0, NULL},
+                    TASK_EXEC_OPTION},
         .run = task_delete,
     },
     {
@@ -381,6 +405,7 @@ const struct command task_commands[] = {
         .summary = "Show a container's state",
         .details = "",
         .example = "hcsctl task state web",
+        .options = {TASK_EXEC_OPTION},
         .run = task_state,
     },
     {0},

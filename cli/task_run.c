@@ -5,17 +5,17 @@
 #include "base/memory.h"
 #include "base/win.h"
 #include "cli/output.h"
+#include "cli/signal.h"
 #include "cli/stdio.h"
 #include "cli/task.h"
 
-#define SIGNAL_KILL 9
 #define OUTPUT_IDLE_MS                                                                                                 \
     15000 /* how long we wait for the rest of the output when nothing comes: longer than hcsd's drain */
 
 /* A wait on a thread and a connection of its own, so that Ctrl-C can be obeyed meanwhile. */
 struct waiter {
     struct client *client;
-    const char *id;
+    const char *id, *exec_id;
     Containerd__Task__V3__WaitResponse *exit;
     struct error *error;
 };
@@ -23,7 +23,7 @@ struct waiter {
 static DWORD WINAPI wait_thread(void *context)
 {
     struct waiter *waiter = context;
-    waiter->error = task_wait_call(waiter->client, waiter->id, &waiter->exit);
+    waiter->error = task_wait_call(waiter->client, waiter->id, waiter->exec_id, &waiter->exit);
     return 0;
 }
 
@@ -38,10 +38,10 @@ static BOOL WINAPI interrupted(DWORD type)
     return atomic_fetch_add(&interrupts, 1) == 0; /* the second one ends us as it always does */
 }
 
-/* Waits for the exit. A first interrupt kills the container, and the wait goes on. */
-static struct error *wait_for_exit(struct cli *cli, const char *id, Containerd__Task__V3__WaitResponse **ret_exit)
+struct error *task_wait_for_exit(struct cli *cli, const char *id, const char *exec_id,
+                                 Containerd__Task__V3__WaitResponse **ret_exit)
 {
-    struct waiter waiter = {.id = id};
+    struct waiter waiter = {.id = id, .exec_id = exec_id};
     struct error *error = cli_dial(cli, &waiter.client);
     if (error != NULL)
         return error;
@@ -52,7 +52,7 @@ static struct error *wait_for_exit(struct cli *cli, const char *id, Containerd__
     }
     HANDLE handles[] = {thread, interrupt_event};
     if (WaitForMultipleObjects(2, handles, FALSE, INFINITE) == WAIT_OBJECT_0 + 1) {
-        error = task_kill_call(cli->client, id, SIGNAL_KILL);
+        error = task_kill_call(cli->client, id, exec_id, SIGNAL_KILL, false);
         if (error != NULL)
             client_cancel(waiter.client); /* what is not killed may run for ever */
         WaitForSingleObject(thread, INFINITE);
@@ -67,6 +67,21 @@ static struct error *wait_for_exit(struct cli *cli, const char *id, Containerd__
     if (waiter.error == NULL)
         *ret_exit = waiter.exit;
     return waiter.error;
+}
+
+struct error *task_catch_interrupts(const char *id)
+{
+    interrupt_event = CreateEventW(NULL, TRUE, FALSE, NULL);
+    if (interrupt_event == NULL)
+        return error_win32(GetLastError(), "CreateEvent", id, NULL);
+    SetConsoleCtrlHandler(interrupted, TRUE);
+    return NULL;
+}
+
+void task_free_interrupts(void)
+{
+    SetConsoleCtrlHandler(interrupted, FALSE);
+    win_close(interrupt_event);
 }
 
 static struct error *report(struct cli *cli, const char *id, uint32_t pid,
@@ -94,21 +109,19 @@ struct error *task_run(struct cli *cli)
     Containerd__Task__V3__DeleteResponse *deleted = NULL;
     uint32_t pid = 0;
     bool created = false;
-    interrupt_event = CreateEventW(NULL, TRUE, FALSE, NULL);
-    if (interrupt_event == NULL)
-        return error_win32(GetLastError(), "CreateEvent", id, NULL);
-    SetConsoleCtrlHandler(interrupted, TRUE);
-
-    struct error *error = stdio_open(id, "stdout", GetStdHandle(STD_OUTPUT_HANDLE), &out);
+    struct error *error = task_catch_interrupts(id);
+    if (error != NULL)
+        return error;
+    error = stdio_open(id, "stdout", GetStdHandle(STD_OUTPUT_HANDLE), &out);
     if (error == NULL)
         error = stdio_open(id, "stderr", GetStdHandle(STD_ERROR_HANDLE), &err);
     if (error == NULL)
         error = task_create_call(cli, id, stdio_path(out), stdio_path(err), &pid);
     created = error == NULL;
     if (error == NULL)
-        error = task_start_call(cli, id, &pid);
+        error = task_start_call(cli, id, "", &pid);
     if (error == NULL)
-        error = wait_for_exit(cli, id, &exit);
+        error = task_wait_for_exit(cli, id, "", &exit);
     /* What was never connected to gives nothing to wait for. */
     stdio_close(out, exit != NULL ? OUTPUT_IDLE_MS : 0);
     stdio_close(err, exit != NULL ? OUTPUT_IDLE_MS : 0);
@@ -116,9 +129,8 @@ struct error *task_run(struct cli *cli)
         error_keep_first(&error, report(cli, id, pid, exit));
     /* Left alone when it may still run: it was not ours to end. */
     if (created && (exit != NULL || pid == 0))
-        error_keep_first(&error, task_delete_call(cli, id, &deleted));
-    SetConsoleCtrlHandler(interrupted, FALSE);
-    win_close(interrupt_event);
+        error_keep_first(&error, task_delete_call(cli, id, "", &deleted));
+    task_free_interrupts();
     cli_free(deleted);
     cli_free(exit);
     return error;

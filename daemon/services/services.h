@@ -15,8 +15,7 @@
 
 struct guard;
 
-/* containerd.task.v3.Task, with containerd.task.v2.Task as the alias: Create, Start, State, Kill, Wait, Delete, Connect,
- * Pids, Shutdown. Methods that are not there yet are UNIMPLEMENTED, naming the method. */
+/* containerd.task.v3.Task, with containerd.task.v2.Task as the alias. Checkpoint is UNIMPLEMENTED, saying why. */
 const struct rpc_service *task_service_open(struct tasks *tasks);
 
 /* hcsd.v1.Tasks: List, ForceDelete, RenderCreate. */

@@ -8,6 +8,7 @@
 #include <google/protobuf/empty.pb-c.h>
 
 #include "base/memory.h"
+#include "daemon/services/task_payload.h"
 
 static const Google__Protobuf__Empty empty = GOOGLE__PROTOBUF__EMPTY__INIT;
 
@@ -229,7 +230,7 @@ static void handle_connect(struct rpc_call *call, const ProtobufCMessage *messag
     task_view_free(&view);
 }
 
-static void pids_done(void *context, struct error *error, const uint32_t *pids, size_t count)
+static void pids_done(void *context, struct error *error, const struct task_process_view *processes, size_t count)
 {
     struct rpc_call *call = context;
     Containerd__Task__V3__PidsResponse response = CONTAINERD__TASK__V3__PIDS_RESPONSE__INIT;
@@ -237,23 +238,102 @@ static void pids_done(void *context, struct error *error, const uint32_t *pids, 
         rpc_call_fail(call, error);
         return;
     }
-    Containerd__V1__Types__ProcessInfo *infos = mem_new_array(count, Containerd__V1__Types__ProcessInfo);
+    struct row {
+        Containerd__V1__Types__ProcessInfo info;
+        Google__Protobuf__Any details;
+    } *rows = mem_new_array(count, struct row);
     response.processes = mem_new_array(count, Containerd__V1__Types__ProcessInfo *);
     response.n_processes = count;
     for (size_t i = 0; i < count; i++) {
-        containerd__v1__types__process_info__init(&infos[i]);
-        infos[i].pid = pids[i];
-        response.processes[i] = &infos[i];
+        containerd__v1__types__process_info__init(&rows[i].info);
+        rows[i].info.pid = processes[i].pid;
+        payload_process(&processes[i], &rows[i].details);
+        rows[i].info.info = &rows[i].details;
+        response.processes[i] = &rows[i].info;
     }
     rpc_call_reply(call, &response.base);
+    for (size_t i = 0; i < count; i++)
+        any_free(&rows[i].details);
     free(response.processes);
-    free(infos);
+    free(rows);
 }
 
 static void handle_pids(struct rpc_call *call, const ProtobufCMessage *message, void *context)
 {
     const Containerd__Task__V3__PidsRequest *request = (const Containerd__Task__V3__PidsRequest *)message;
-    task_pids(service_of(context)->tasks, namespace_of(call), request->id, GetCurrentProcessId(), pids_done, call);
+    task_processes(service_of(context)->tasks, namespace_of(call), request->id, GetCurrentProcessId(), pids_done, call);
+}
+
+static void handle_pause(struct rpc_call *call, const ProtobufCMessage *message, void *context)
+{
+    const Containerd__Task__V3__PauseRequest *request = (const Containerd__Task__V3__PauseRequest *)message;
+    task_pause(service_of(context)->tasks, namespace_of(call), request->id, reply_empty, call);
+}
+
+static void handle_resume(struct rpc_call *call, const ProtobufCMessage *message, void *context)
+{
+    const Containerd__Task__V3__ResumeRequest *request = (const Containerd__Task__V3__ResumeRequest *)message;
+    task_resume(service_of(context)->tasks, namespace_of(call), request->id, reply_empty, call);
+}
+
+static void handle_checkpoint(struct rpc_call *call, const ProtobufCMessage *message, void *context)
+{
+    const Containerd__Task__V3__CheckpointTaskRequest *request =
+        (const Containerd__Task__V3__CheckpointTaskRequest *)message;
+    struct task_view view;
+    struct error *error = task_state(service_of(context)->tasks, namespace_of(call), request->id, NULL, &view);
+    if (!error) {
+        task_view_free(&view);
+        error =
+            error_make(ERROR_KIND_UNIMPLEMENTED, "checkpoint", request->id,
+                       "Windows has no checkpoints of containers: the Host Compute Service saves a VM as a template "
+                       "only, and nothing could restore a container from it");
+    }
+    rpc_call_fail(call, error);
+}
+
+static void handle_resize(struct rpc_call *call, const ProtobufCMessage *message, void *context)
+{
+    const Containerd__Task__V3__ResizePtyRequest *request = (const Containerd__Task__V3__ResizePtyRequest *)message;
+    task_resize(service_of(context)->tasks, namespace_of(call), request->id, request->exec_id, request->width,
+                request->height, reply_empty, call);
+}
+
+/* The flag `stdin` is not looked at: there is nothing else that could be closed, and containerd always sets it. */
+static void handle_close_io(struct rpc_call *call, const ProtobufCMessage *message, void *context)
+{
+    const Containerd__Task__V3__CloseIORequest *request = (const Containerd__Task__V3__CloseIORequest *)message;
+    task_close_stdin(service_of(context)->tasks, namespace_of(call), request->id, request->exec_id, reply_empty, call);
+}
+
+static void handle_update(struct rpc_call *call, const ProtobufCMessage *message, void *context)
+{
+    const Containerd__Task__V3__UpdateTaskRequest *request = (const Containerd__Task__V3__UpdateTaskRequest *)message;
+    const Google__Protobuf__Any *resources = request->resources;
+    task_update(service_of(context)->tasks, namespace_of(call), request->id, resources ? resources->type_url : "",
+                resources ? (const char *)resources->value.data : "", resources ? resources->value.len : 0, reply_empty,
+                call);
+}
+
+static void stats_done(void *context, struct error *error, const struct task_statistics *statistics)
+{
+    struct rpc_call *call = context;
+    Containerd__Task__V3__StatsResponse response = CONTAINERD__TASK__V3__STATS_RESPONSE__INIT;
+    Google__Protobuf__Any any;
+    if (error) {
+        rpc_call_fail(call, error);
+        return;
+    }
+    payload_statistics(statistics, &any);
+    response.stats = &any;
+    rpc_call_reply(call, &response.base);
+    any_free(&any);
+}
+
+static void handle_stats(struct rpc_call *call, const ProtobufCMessage *message, void *context)
+{
+    const Containerd__Task__V3__StatsRequest *request = (const Containerd__Task__V3__StatsRequest *)message;
+    task_statistics(service_of(context)->tasks, namespace_of(call), request->id, stats_done, call);
 }
 
 /* containerd sends it after every deletion; hcsd outlives its tasks, so there is nothing to end. */
@@ -274,16 +354,16 @@ static const struct rpc_method methods[] = {
     UNARY("Start", start_request, start_response, handle_start),
     UNARY("Delete", delete_request, delete_response, handle_delete),
     UNARY("Pids", pids_request, pids_response, handle_pids),
-    UNARY_EMPTY("Pause", pause_request, NULL),
-    UNARY_EMPTY("Resume", resume_request, NULL),
-    UNARY_EMPTY("Checkpoint", checkpoint_task_request, NULL),
+    UNARY_EMPTY("Pause", pause_request, handle_pause),
+    UNARY_EMPTY("Resume", resume_request, handle_resume),
+    UNARY_EMPTY("Checkpoint", checkpoint_task_request, handle_checkpoint),
     UNARY_EMPTY("Kill", kill_request, handle_kill),
     UNARY_EMPTY("Exec", exec_process_request, handle_exec),
-    UNARY_EMPTY("ResizePty", resize_pty_request, NULL),
-    UNARY_EMPTY("CloseIO", close_iorequest, NULL),
-    UNARY_EMPTY("Update", update_task_request, NULL),
+    UNARY_EMPTY("ResizePty", resize_pty_request, handle_resize),
+    UNARY_EMPTY("CloseIO", close_iorequest, handle_close_io),
+    UNARY_EMPTY("Update", update_task_request, handle_update),
     UNARY("Wait", wait_request, wait_response, handle_wait),
-    UNARY("Stats", stats_request, stats_response, NULL),
+    UNARY("Stats", stats_request, stats_response, handle_stats),
     UNARY("Connect", connect_request, connect_response, handle_connect),
     UNARY_EMPTY("Shutdown", shutdown_request, handle_shutdown),
 };

@@ -58,6 +58,65 @@ void clock_format_rfc3339(int64_t wall_ns, char text[40])
     memcpy(text + size, "Z", 2);
 }
 
+/* The way back: http://howardhinnant.github.io/date_algorithms.html#days_from_civil. */
+static int64_t days_from_date(int64_t year, unsigned month, unsigned day)
+{
+    year -= month <= 2;
+    int64_t era = (year >= 0 ? year : year - 399) / 400;
+    unsigned year_of_era = (unsigned)(year - era * 400);
+    unsigned of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
+    unsigned of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year;
+    return era * 146097 + (int64_t)of_era - 719468;
+}
+
+/* Exactly `count` digits, then `end` unless that is 0. */
+static bool take_digits(const char **text, unsigned count, char end, unsigned *ret_value)
+{
+    unsigned value = 0;
+    for (unsigned i = 0; i < count; i++, (*text)++) {
+        if (**text < '0' || **text > '9')
+            return false;
+        value = value * 10 + (unsigned)(**text - '0');
+    }
+    *ret_value = value;
+    return end == 0 || *(*text)++ == end;
+}
+
+bool clock_parse_rfc3339(const char *text, int64_t *ret_wall_ns)
+{
+    unsigned year, month, day, hour, minute, second, offset_hours = 0, offset_minutes = 0;
+    int64_t fraction = 0, unit = 100000000, offset = 0;
+    if (!take_digits(&text, 4, '-', &year) || !take_digits(&text, 2, '-', &month) || !take_digits(&text, 2, 0, &day) ||
+        (*text != 'T' && *text != 't'))
+        return false;
+    text++;
+    if (!take_digits(&text, 2, ':', &hour) || !take_digits(&text, 2, ':', &minute) ||
+        !take_digits(&text, 2, 0, &second))
+        return false;
+    if (*text == '.') {
+        if (*++text < '0' || *text > '9')
+            return false;
+        for (; *text >= '0' && *text <= '9'; text++, unit /= 10)
+            fraction += (*text - '0') * unit;
+    }
+    if (*text == '+' || *text == '-') {
+        int64_t sign = *text++ == '-' ? -1 : 1;
+        if (!take_digits(&text, 2, ':', &offset_hours) || !take_digits(&text, 2, 0, &offset_minutes))
+            return false;
+        offset = sign * (int64_t)(offset_hours * 3600 + offset_minutes * 60);
+    } else if (*text != 'Z' && *text != 'z') {
+        return false;
+    } else {
+        text++;
+    }
+    if (*text != 0 || month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 || minute > 59 || second > 60 ||
+        offset_hours > 23 || offset_minutes > 59 || year < 1678 || year > 2261)
+        return false;
+    int64_t seconds = days_from_date(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset;
+    *ret_wall_ns = seconds * 1000000000 + fraction;
+    return true;
+}
+
 #define FILETIME_OF_1970 INT64_C(116444736000000000)
 
 int64_t clock_from_filetime(uint64_t filetime)

@@ -4,6 +4,7 @@
 #ifndef HCSD_BASE_CLOCK_H
 #define HCSD_BASE_CLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct clock {
@@ -30,6 +31,8 @@ void clock_sleep(uint32_t ms); /* what pause_system does; use pause_system */
 /* RFC 3339 in UTC with up to nine digits, trailing zeros dropped: 2026-11-21T00:34:39.25Z. `text` has at least 40
  * bytes. 64 bits of nanoseconds reach from 1677 to 2262. */
 void clock_format_rfc3339(int64_t wall_ns, char text[40]);
+/* The way back, with any offset; digits beyond the ninth are dropped. False when it is no such time or out of range. */
+bool clock_parse_rfc3339(const char *text, int64_t *ret_wall_ns);
 
 /* Windows FILETIME (100 ns since 1601) and back, saturating at int64 bounds. */
 int64_t clock_from_filetime(uint64_t filetime);

@@ -162,6 +162,8 @@ struct error *spec_load(const char *text, size_t size, struct spec **ret_spec)
     spec->linux_object = read_object(&reader, &root, "linux").json != NULL;
     struct place annotations = read_object(&reader, &root, "annotations");
     spec->host_process = strcmp(read_text(&reader, &annotations, "microsoft.com/hostprocess-container"), "true") == 0;
+    spec->pod_type = read_text(&reader, &annotations, "io.kubernetes.cri.container-type");
+    spec->pod_sandbox = read_text(&reader, &annotations, "io.kubernetes.cri.sandbox-id");
     if (reader.error != NULL)
         spec_free(spec);
     else
@@ -186,6 +188,38 @@ void spec_free(struct spec *spec)
     }
     json_decref(spec->json);
     free(spec);
+}
+
+#define BUILD_PODS 17763 /* RS5: containers that share a network compartment */
+
+static struct error *bad_pod(enum error_kind kind, const char *id, const char *message)
+{
+    return error_make(kind, "read spec", id, "%s", message);
+}
+
+struct error *spec_pod(const struct spec *spec, const char *id, uint32_t os_build, struct spec_pod *ret_pod)
+{
+    struct spec_pod pod = {spec->pod_sandbox, strcmp(spec->pod_type, "sandbox") == 0};
+    if (spec->pod_type[0] == 0 && pod.sandbox[0] == 0) {
+        *ret_pod = pod;
+        return NULL;
+    }
+    if (spec->pod_type[0] == 0 || pod.sandbox[0] == 0)
+        return bad_pod(
+            ERROR_KIND_INVALID_ARGUMENT, id,
+            "the annotations io.kubernetes.cri.container-type and io.kubernetes.cri.sandbox-id must be given "
+            "together");
+    if (!pod.is_sandbox && strcmp(spec->pod_type, "container") != 0)
+        return bad_pod(ERROR_KIND_INVALID_ARGUMENT, id,
+                       "the annotation io.kubernetes.cri.container-type must be sandbox or container");
+    if (pod.is_sandbox && strcmp(pod.sandbox, id) != 0)
+        return bad_pod(ERROR_KIND_FAILED_PRECONDITION, id,
+                       "the annotation io.kubernetes.cri.sandbox-id of a sandbox must be its own id");
+    if (os_build < BUILD_PODS)
+        return error_make(ERROR_KIND_UNIMPLEMENTED, "read spec", id, "pods need Windows build %d; this is %u",
+                          BUILD_PODS, (unsigned)os_build);
+    *ret_pod = pod;
+    return NULL;
 }
 
 bool spec_is_isolated(const struct spec *spec)

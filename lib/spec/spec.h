@@ -78,7 +78,8 @@ struct spec {
     size_t mount_count;
     struct spec_windows *windows; /* NULL: absent */
     bool linux_object;
-    bool host_process; /* annotation microsoft.com/hostprocess-container */
+    bool host_process;                  /* annotation microsoft.com/hostprocess-container */
+    const char *pod_type, *pod_sandbox; /* annotations io.kubernetes.cri.container-type and .sandbox-id */
     struct json_t *json;
 };
 
@@ -110,6 +111,16 @@ struct error *spec_layers(const struct spec *spec, const struct spec_rootfs *roo
 
 /* Whether it runs in a utility VM: windows.hyperv is there, or it is a Linux container. */
 bool spec_is_isolated(const struct spec *spec);
+
+/* The pod that a container belongs to, by the annotations of Kubernetes' CRI. INVALID_ARGUMENT when only one of the two is there
+ * or the type is neither sandbox nor container, FAILED_PRECONDITION when a sandbox names another, UNIMPLEMENTED before
+ * Windows build 17763. */
+struct spec_pod {
+    const char *sandbox; /* the sandbox's container id; "": no pod. The spec's */
+    bool is_sandbox;
+};
+struct error *spec_pod(const struct spec *spec, const char *id, uint32_t os_build,
+                       struct spec_pod *ret_pod) ERROR_MUST_CHECK;
 
 struct spec_linux_vm {
     const char *folder; /* of kernel and initrd; absolute */

@@ -195,8 +195,11 @@ struct error *spec_render_system(const struct spec *spec, const struct spec_rend
 {
     struct spec_warnings warnings = {0};
     struct spec_layers layers;
+    struct spec_pod pod;
     json_t *document = NULL;
     struct error *error = spec_layers(spec, render->rootfs, &layers);
+    if (error == NULL)
+        error = spec_pod(spec, render->id, render->os_build, &pod);
     if (error == NULL)
         error = spec->linux_object ? linux_render_system(spec, render, &layers, &document, &warnings)
                                    : render_windows(spec, render, &layers, &document, &warnings);

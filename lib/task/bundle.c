@@ -96,6 +96,21 @@ struct error *bundle_layers(struct bundle *bundle, const struct task_create *cre
     return NULL;
 }
 
+bool bundle_is_isolated(const struct bundle *bundle)
+{
+    return spec_is_isolated(bundle->spec);
+}
+
+bool bundle_is_linux(const struct bundle *bundle)
+{
+    return bundle->spec->linux_object;
+}
+
+struct error *bundle_pod(const struct bundle *bundle, const char *id, uint32_t os_build, struct spec_pod *ret_pod)
+{
+    return spec_pod(bundle->spec, id, os_build, ret_pod);
+}
+
 static struct error *name_to_guid(void *context, const char *name, char text[37])
 {
     GUID guid;

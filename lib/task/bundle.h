@@ -30,6 +30,13 @@ struct bundle_mount {
 struct error *bundle_layers(struct bundle *bundle, const struct task_create *create,
                             struct bundle_mount *ret_mount) ERROR_MUST_CHECK;
 
+bool bundle_is_isolated(const struct bundle *bundle); /* in a VM */
+bool bundle_is_linux(const struct bundle *bundle);
+/* The pod that its annotations put it into; spec/spec.h. */
+struct spec_pod;
+struct error *bundle_pod(const struct bundle *bundle, const char *id, uint32_t os_build,
+                         struct spec_pod *ret_pod) ERROR_MUST_CHECK;
+
 /* The document for HcsCreateComputeSystem; the caller frees it. bundle_layers comes first. Layers' ids are asked of HCS
  * (NameToGuid, guarded). */
 struct storage;

@@ -116,6 +116,7 @@ void container_unref(struct container *container)
         CloseHandle(container->cancel);
     if (container->ended)
         CloseHandle(container->ended);
+    free(container->sandbox);
     free(container->scratch);
     free(container->volume);
     free(container->stuck);

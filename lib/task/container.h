@@ -100,7 +100,10 @@ struct container {
     struct hcs_system *system; /* written by the lane, under the lock */
     HANDLE cancel;             /* manual reset: breaks off the waits of a start when it is killed */
     HANDLE ended;              /* manual reset: breaks off all other waits once the system has exited */
-    char *scratch;             /* lane: the layer that we mounted, NULL: none */
+    bool isolated;             /* in a VM: it can be paused */
+    bool linux_container;
+    char *sandbox; /* the pod that it belongs to, its own id for the sandbox itself; NULL: none */
+    char *scratch; /* lane: the layer that we mounted, NULL: none */
     char *volume;
 
     /* The lane. */
@@ -109,6 +112,9 @@ struct container {
     const char *step_kind;  /* of the step that runs */
     const char *step_phase; /* what it does right now; static */
     uint64_t step_since_ms;
+
+    bool pause_doubt;   /* whether it is paused is not known: its pause was not answered */
+    bool init_unopened; /* taken up again while it was paused: its init is opened when it is resumed */
 
     /* The end. */
     bool asked;         /* somebody asked for it: any signal, a delete */
@@ -230,6 +236,8 @@ void container_process_exit(void *context, const struct hcs_exit *exit);
 /* The lock held: the system is gone, by a notification or by what a call said. */
 void container_system_gone(struct container *container, uint32_t status);
 void container_system_over_post(void *context); /* a reference: its step is put on the lane */
+/* A call beside the lane, begun with ladder_calls++ under the lock, is over. Takes the lock. */
+void container_call_over(struct container *container);
 /* The last call of the ladder has come back, and the end waits for it. */
 void container_finish_post(struct container *container);
 /* Deletes what cannot be ended: it disappears for clients, its id stays taken, the ladder goes on. From any thread. False: it
@@ -240,6 +248,22 @@ void container_remove_step(struct container *container, void *argument);
 void container_remove(struct container *container);
 /* On the lane: takes the system and the processes up again after a restart or a lost connection. */
 void container_reattach_step(struct container *container, void *argument);
+
+/* ---- pods (pod.c) ---- */
+
+struct bundle;
+/* Whether a container may join the pod that its bundle names; sets container->sandbox. */
+struct error *pod_join(struct container *container, const struct bundle *bundle) ERROR_MUST_CHECK;
+bool container_is_sandbox(const struct container *container); /* the lock held */
+/* Sends the signal to every workload of a sandbox. The kill of the sandbox itself then has to call the completion that *done and
+ * *context are changed to; theirs is called when all have been answered, with the first error there was. */
+void pod_kill_workloads(struct container *sandbox, uint32_t sig, task_done *done, void **context);
+
+/* On the lane: opens the init of a container that was taken up again. NOT_FOUND: it ended while nobody held a handle. */
+struct error *container_reopen_init(struct container *container, struct hcs_system *system) ERROR_MUST_CHECK;
+/* On the lane: whether HCS says that it is paused. */
+struct error *container_ask_paused(struct container *container, struct hcs_system *system,
+                                   bool *ret_paused) ERROR_MUST_CHECK;
 
 /* On the lane: asks for the exit code; TASK_EXIT_UNKNOWN when it cannot be had within a rung's bound. */
 uint32_t process_exit_code(struct process *process);

@@ -137,6 +137,10 @@ static struct error *create(struct container *container, const struct create_req
         error = bundle_layers(bundle, &request->create, &layers);
     if (!error)
         error = bundle_process_document(bundle, &request->create, &init->document);
+    if (!error)
+        error = pod_join(container, bundle);
+    container->isolated = bundle && bundle_is_isolated(bundle);
+    container->linux_container = bundle && bundle_is_linux(bundle);
     /* All that can be judged is judged before anything is touched. */
     render.mount_later = layers.scratch != NULL;
     if (!error)

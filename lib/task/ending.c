@@ -37,7 +37,7 @@ static void step_system_over(struct container *container, void *argument)
     free(stuck);
     if (phase == PHASE_ENDING && waiting)
         step_rest(container, NULL);
-    else if (phase == PHASE_CREATED || phase == PHASE_RUNNING) {
+    else if (phase == PHASE_CREATED || phase_is_alive(phase)) {
         if (!expected) {
             char *status = str_format("status 0x%08X", container->system_status);
             event_emit(EVENT_TASK_EXITED_UNEXPECTEDLY, container->init.texts->id, status);
@@ -221,6 +221,17 @@ static void step_rest(struct container *container, void *argument)
     ReleaseSRWLockExclusive(&container->lock);
     if (last)
         step_finish(container, NULL);
+}
+
+void container_call_over(struct container *container)
+{
+    AcquireSRWLockExclusive(&container->lock);
+    bool finish = --container->ladder_calls == 0 && container->finish_waits;
+    if (finish)
+        container->finish_waits = false;
+    ReleaseSRWLockExclusive(&container->lock);
+    if (finish)
+        container_finish_post(container);
 }
 
 void container_finish_post(struct container *container)

@@ -138,6 +138,8 @@ static struct error *kill_init(struct container *container, uint32_t sig, bool a
         return NULL;
     }
     error = check_signal(init, true, sig, container->tasks->os_build, &plan);
+    if (!error && plan.action != SIGNAL_TERMINATE)
+        error = phase_check(init->phase, REQUEST_SIGNAL, init->texts->id);
     if (error)
         return error;
     container->asked = true;
@@ -189,6 +191,8 @@ static struct error *kill_exec(struct container *container, struct process *exec
         return NULL;
     }
     error = check_signal(exec, false, sig, container->tasks->os_build, &plan);
+    if (!error) /* a paused VM lets none of its processes go */
+        error = phase_check(container->init.phase, REQUEST_SIGNAL, exec->texts->id);
     if (error)
         return error;
     if (exec->phase != PHASE_RUNNING) {
@@ -218,6 +222,11 @@ void task_kill(struct tasks *tasks, const char *containerd_namespace, const char
         error = tasks_find(tasks, containerd_namespace, id, exec_id, true, &process);
     if (!error) {
         container = process->container;
+        AcquireSRWLockShared(&container->lock);
+        bool pod = all && container_is_sandbox(container);
+        ReleaseSRWLockShared(&container->lock);
+        if (pod)
+            pod_kill_workloads(container, sig, &done, &context);
         AcquireSRWLockExclusive(&container->lock);
         error = process == &container->init ? kill_init(container, sig, all, done, context, &next, &run)
                                             : kill_exec(container, process, sig, done, context, &next);

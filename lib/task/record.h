@@ -15,8 +15,10 @@
 struct record {
     const char *bundle, *stdin_path, *stdout_path, *stderr_path;
     const char *scratch; /* the layer that was mounted for it, "": none */
+    const char *sandbox; /* the pod that it belongs to, "": none */
     enum phase phase;
     bool terminal, ran;
+    bool isolated, linux_container;
     bool asked;  /* somebody wanted its end */
     bool hidden; /* deleted by force */
     uint32_t pid, exit_status;

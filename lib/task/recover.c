@@ -32,8 +32,11 @@ struct error *container_try_save(struct container *container)
         .stdout_path = texts->stdout_path,
         .stderr_path = texts->stderr_path,
         .scratch = container->scratch ? container->scratch : "",
+        .sandbox = container->sandbox ? container->sandbox : "",
         .phase = container->init.phase,
         .terminal = container->init.terminal,
+        .isolated = container->isolated,
+        .linux_container = container->linux_container,
         .ran = container->init.ran,
         .asked = container->asked,
         .hidden = container->hidden,
@@ -108,8 +111,7 @@ static void system_is_gone(struct container *container, bool ran)
     ReleaseSRWLockExclusive(&container->lock);
 }
 
-/* The init of a running container. NOT_FOUND: it ended while nobody held a handle. */
-static struct error *reopen_init(struct container *container, struct hcs_system *system)
+struct error *container_reopen_init(struct container *container, struct hcs_system *system)
 {
     struct process *init = &container->init;
     struct guard_wait wait = {container->tasks->call_ms, container->ended};
@@ -140,7 +142,7 @@ void container_reattach_step(struct container *container, void *argument)
 
     AcquireSRWLockShared(&container->lock);
     bool over = container->system_exited || init->phase == PHASE_STOPPED, busy = container->ladder_calls > 0;
-    bool running = init->phase == PHASE_RUNNING, ran = init->ran, created = init->phase == PHASE_CREATED;
+    bool alive = phase_is_alive(init->phase), ran = init->ran, created = init->phase == PHASE_CREATED, paused = false;
     bool unwanted = container->hidden || (container->recovered && tasks->terminate_survivors);
     ReleaseSRWLockShared(&container->lock);
     if (over)
@@ -169,9 +171,18 @@ void container_reattach_step(struct container *container, void *argument)
     error = hcs_system_on_exit(system, container_system_exit, container);
     if (error)
         container_unref(container);
-    if (!error && running) {
+    if (!error && alive && container->isolated) {
+        container_step_phase(container, "ask for state");
+        error = container_ask_paused(container, system, &paused);
+        AcquireSRWLockExclusive(&container->lock);
+        if (!error && phase_is_alive(init->phase) && init->phase != PHASE_PAUSING)
+            init->phase = paused ? PHASE_PAUSED : PHASE_RUNNING;
+        container->init_unopened = paused;
+        ReleaseSRWLockExclusive(&container->lock);
+    }
+    if (!error && alive && !paused) {
         container_step_phase(container, "HcsOpenProcess");
-        error = reopen_init(container, system);
+        error = container_reopen_init(container, system);
         if (error && error->kind == ERROR_KIND_NOT_FOUND) {
             error_free(error);
             error = NULL;
@@ -204,12 +215,18 @@ static void restore(struct tasks *tasks, const struct journal_document *document
     struct process *init = &container->init;
     container->recovered = true;
     container->asked = record->asked;
+    container->isolated = record->isolated;
+    container->linux_container = record->linux_container;
     container->scratch = *record->scratch ? str_copy(record->scratch) : NULL;
+    container->sandbox = *record->sandbox ? str_copy(record->sandbox) : NULL;
     init->ran = record->ran;
     init->pid = record->pid;
     /* Nobody was told of a container that was still being created; what there is of it is ended. */
     container->hidden = container->exit_published = record->hidden || record->phase == PHASE_CREATING;
-    init->phase = record->phase == PHASE_STOPPED ? PHASE_STOPPED : record->ran ? PHASE_RUNNING : PHASE_CREATED;
+    init->phase = record->phase == PHASE_STOPPED  ? PHASE_STOPPED
+                  : !record->ran                  ? PHASE_CREATED
+                  : record->phase == PHASE_PAUSED ? PHASE_PAUSED /* until HCS is asked */
+                                                  : PHASE_RUNNING;
     if (init->phase == PHASE_STOPPED) {
         init->exit_status = record->exit_status;
         init->exited_ns = record->exited_ns;

@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <jansson.h>
-
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/text.h"
@@ -286,85 +284,4 @@ void task_operation_views_free(struct task_operation_view *views, size_t count)
         free(views[i].step);
     }
     free(views);
-}
-
-/* ---- pids ---- */
-
-struct pids_request {
-    struct process *init;
-    uint32_t fallback;
-    task_pids_done done;
-    void *context;
-};
-
-static void run_pids(void *context)
-{
-    struct pids_request *request = context;
-    struct container *container = request->init->container;
-    struct guard_wait wait = {rung_ms(container->tasks), container->ended};
-    struct error *error = NULL;
-    char *text = NULL;
-    size_t count = 0, index;
-    json_t *entry;
-
-    if (container->system)
-        error = hcs_system_properties(container->system, "{\"PropertyTypes\":[\"ProcessList\"]}", &wait, &text);
-    json_t *properties = text ? json_loads(text, 0, NULL) : NULL, *list = json_object_get(properties, "ProcessList");
-    uint32_t *pids = mem_new_array(json_array_size(list) + 1, uint32_t);
-    json_array_foreach(list, index, entry)
-    {
-        json_int_t pid = json_integer_value(json_object_get(entry, "ProcessId"));
-        if (pid > 0 && pid <= UINT32_MAX)
-            pids[count++] = (uint32_t)pid;
-    }
-    json_decref(properties);
-    free(text);
-
-    AcquireSRWLockExclusive(&container->lock);
-    bool gone = container->init.phase == PHASE_STOPPED || container->system_exited;
-    bool finish = --container->ladder_calls == 0 && container->finish_waits;
-    if (finish)
-        container->finish_waits = false;
-    if (!count)
-        pids[count++] = container->init.pid ? container->init.pid : request->fallback;
-    ReleaseSRWLockExclusive(&container->lock);
-    if (finish)
-        container_finish_post(container);
-    if (gone) {
-        error_free(error);
-        error = error_make(ERROR_KIND_NOT_FOUND, "list processes", container->init.texts->id, "it has ended");
-    }
-    request->done(request->context, error, error ? NULL : pids, error ? 0 : count);
-    free(pids);
-    process_unref(request->init);
-    free(request);
-}
-
-void task_pids(struct tasks *tasks, const char *containerd_namespace, const char *id, uint32_t fallback,
-               task_pids_done done, void *context)
-{
-    struct process *process;
-    struct error *error = tasks_find(tasks, containerd_namespace, id, NULL, false, &process);
-    if (error) {
-        done(context, error, NULL, 0);
-        return;
-    }
-    struct container *container = process->container;
-    struct pids_request *request = mem_new(struct pids_request);
-    *request = (struct pids_request){process, fallback, done, context};
-    AcquireSRWLockExclusive(&container->lock);
-    if (container->init.phase == PHASE_STOPPED)
-        error = error_make(ERROR_KIND_NOT_FOUND, "list processes", id, "it has ended");
-    else {
-        container->ladder_calls++;
-        error = operations_submit(tasks->endings, run_pids, request);
-        if (error)
-            container->ladder_calls--;
-    }
-    ReleaseSRWLockExclusive(&container->lock);
-    if (error) {
-        done(context, error, NULL, 0);
-        process_unref(process);
-        free(request);
-    }
 }

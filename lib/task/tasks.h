@@ -127,10 +127,52 @@ struct error *task_state(struct tasks *tasks, const char *containerd_namespace, 
  * that hold layers. */
 void task_list(struct tasks *tasks, const char *containerd_namespace, struct task_view **ret_views, size_t *ret_count);
 
-/* The pids in a container, from HCS; without a running process just `fallback`, so that it is never empty. */
-typedef void (*task_pids_done)(void *context, struct error *error, const uint32_t *pids, size_t count);
-void task_pids(struct tasks *tasks, const char *containerd_namespace, const char *id, uint32_t fallback,
-               task_pids_done done, void *context);
+/* The processes in a container, from HCS; without a running one just `fallback`, so that it is never empty. NOT_FOUND once it
+ * has ended. What it gives lives for the call. */
+struct task_process_view {
+    uint32_t pid;
+    const char *exec_id; /* the container's id for the init, an exec's for that, "" for what they have started */
+    char *image;         /* "" with all figures 0: nothing but the pid is known */
+    int64_t created_ns;  /* wall, 0: not known */
+    uint64_t kernel_100ns, user_100ns;
+    uint64_t commit_bytes, private_bytes, shared_bytes;
+};
+void task_processes_free(struct task_process_view *processes, size_t count);
+typedef void (*task_processes_done)(void *context, struct error *error, const struct task_process_view *processes,
+                                    size_t count);
+void task_processes(struct tasks *tasks, const char *containerd_namespace, const char *id, uint32_t fallback,
+                    task_processes_done done, void *context);
+
+/* What a container uses, from HCS. NOT_FOUND once it has ended: containerd's metrics pass that over in silence. */
+struct task_statistics {
+    bool linux_container;
+    int64_t timestamp_ns, started_ns; /* wall, 0: not known */
+    uint64_t uptime_ns;
+    uint64_t runtime_ns, user_ns, kernel_ns;
+    uint64_t commit_bytes, commit_peak_bytes, private_bytes;
+    uint64_t read_count, read_bytes, write_count, write_bytes; /* of the storage, normalized by HCS */
+};
+typedef void (*task_statistics_done)(void *context, struct error *error, const struct task_statistics *statistics);
+void task_statistics(struct tasks *tasks, const char *containerd_namespace, const char *id, task_statistics_done done,
+                     void *context);
+
+/* Only containers in a VM can be paused: UNIMPLEMENTED for others. FAILED_PRECONDITION unless it runs, or is paused. */
+void task_pause(struct tasks *tasks, const char *containerd_namespace, const char *id, task_done done, void *context);
+void task_resume(struct tasks *tasks, const char *containerd_namespace, const char *id, task_done done, void *context);
+
+/* The console's size in characters. INVALID_ARGUMENT beyond 16 bits, FAILED_PRECONDITION without a terminal; success without
+ * any effect when the process does not run. */
+void task_resize(struct tasks *tasks, const char *containerd_namespace, const char *id, const char *exec_id,
+                 uint32_t width, uint32_t height, task_done done, void *context);
+
+/* Ends the process's stdin as if the client had closed its pipe. Success in any phase, and again. */
+void task_close_stdin(struct tasks *tasks, const char *containerd_namespace, const char *id, const char *exec_id,
+                      task_done done, void *context);
+
+/* Changes the limits of a container, or maps a folder into it (spec/update.h: what `type_url` and `value` may be, and the
+ * errors). All of it is judged before anything is changed; should HCS refuse a later part, the error says what was done. */
+void task_update(struct tasks *tasks, const char *containerd_namespace, const char *id, const char *type_url,
+                 const char *value, size_t value_size, task_done done, void *context);
 
 /* The document that task_create would send, without sending it; os_build 0: this machine's. */
 typedef void (*task_render_done)(void *context, struct error *error, const char *document, char *const *warnings,

@@ -31,6 +31,51 @@ static void rfc3339(void **state)
     }
 }
 
+static void rfc3339_back(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int64_t ns;
+    } good[] = {
+        {"1970-01-01T00:00:00Z", 0},
+        {"1969-12-31T23:59:59.999999999Z", -1},
+        {"2026-11-21T03:48:13.25Z", INT64_C(1795232893250000000)},
+        {"2026-11-21T05:48:13.2500000+02:00", INT64_C(1795232893250000000)},
+        {"2026-11-20T22:18:13.2500000009-05:30", INT64_C(1795232893250000000)},
+        {"2024-02-29t12:00:00z", INT64_C(1709208000000000000)},
+    };
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        int64_t ns = 7;
+        assert_true(clock_parse_rfc3339(good[i].text, &ns));
+        assert_true(ns == good[i].ns);
+    }
+    static const char *const bad[] = {"",
+                                      "2026",
+                                      "2026-11-21",
+                                      "2026-11-21T03:48:13",
+                                      "2026-13-21T03:48:13Z",
+                                      "2026-11-21T24:48:13Z",
+                                      "2026-11-21T03:48:13.Z",
+                                      "2026-11-21T03:48:13Zx",
+                                      "2026-11-21 03:48:13Z",
+                                      "0001-01-01T00:00:00Z",
+                                      "2026-11-21T03:48:13+2:00"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        int64_t ns = 7;
+        assert_false(clock_parse_rfc3339(bad[i], &ns));
+        assert_true(ns == 7);
+    }
+    for (int64_t ns = INT64_C(-9000000000000000000); ns < INT64_C(9000000000000000000);
+         ns += INT64_C(97000000000000001)) {
+        char text[40];
+        int64_t back = 0;
+        clock_format_rfc3339(ns, text);
+        assert_true(clock_parse_rfc3339(text, &back));
+        assert_true(back == ns);
+    }
+}
+
 static void filetimes(void **state)
 {
     (void)state;
@@ -64,6 +109,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rfc3339),
+        cmocka_unit_test(rfc3339_back),
         cmocka_unit_test(filetimes),
         cmocka_unit_test(the_clock_does_not_go_back),
     };

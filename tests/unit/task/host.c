@@ -350,27 +350,34 @@ static char *escape(const char *text)
     return out;
 }
 
-char *host_bundle(const char *id, const char *command)
+char *host_bundle_with(const char *id, const char *command, const char *windows, const char *top)
 {
     char *scratch_name = str_format("scratch-%s", id), *scratch = host_path(scratch_name), *base = host_path("base");
-    char *files = path_join(base, "Files");
+    char *files = path_join(base, "Files"), *vm = path_join(base, "UtilityVM");
     must(file_ensure_folder(scratch));
     must(file_ensure_folder(files));
+    must(file_ensure_folder(vm));
     char *escaped_scratch = escape(scratch), *escaped_base = escape(base), *escaped_command = escape(command);
     char *config =
         str_format("{\"ociVersion\":\"1.1.0\",\"root\":{\"path\":\"\"},\"process\":{\"cwd\":\"C:\\\\\",\"args\":[],"
-                   "\"commandLine\":\"%s\"},\"windows\":{\"layerFolders\":[\"%s\",\"%s\"]}}",
-                   escaped_command, escaped_base, escaped_scratch);
+                   "\"commandLine\":\"%s\"},\"windows\":{\"layerFolders\":[\"%s\",\"%s\"]%s}%s}",
+                   escaped_command, escaped_base, escaped_scratch, windows, top);
     char *bundle = host_bundle_text(id, config);
     free(scratch_name);
     free(scratch);
     free(base);
     free(files);
+    free(vm);
     free(escaped_scratch);
     free(escaped_base);
     free(escaped_command);
     free(config);
     return bundle;
+}
+
+char *host_bundle(const char *id, const char *command)
+{
+    return host_bundle_with(id, command, "", "");
 }
 
 /* ---- requests ---- */
@@ -380,7 +387,12 @@ struct request {
     uint64_t ticket;
 };
 
-static void on_done(void *context, struct error *error, const struct task_view *view)
+struct request *request_new(void)
+{
+    return mem_new(struct request);
+}
+
+void request_done(void *context, struct error *error, const struct task_view *view)
 {
     struct request *request = context;
     AcquireSRWLockExclusive(&lock);
@@ -410,7 +422,7 @@ struct request *begin_create_stdio(const char *id, const char *bundle, const cha
         .stderr_path = error,
         .client = "test",
     };
-    task_create(host.tasks, &create, on_done, request);
+    task_create(host.tasks, &create, request_done, request);
     return request;
 }
 
@@ -422,7 +434,7 @@ struct request *begin_create(const char *id, const char *bundle)
 struct request *begin_start(const char *id)
 {
     struct request *request = mem_new(struct request);
-    task_start(host.tasks, "default", id, "", on_done, request);
+    task_start(host.tasks, "default", id, "", request_done, request);
     return request;
 }
 
@@ -440,7 +452,7 @@ struct request *begin_exec(const char *id, const char *exec_id, const char *comm
         .spec = spec,
         .spec_size = strlen(spec),
     };
-    task_exec(host.tasks, &exec, on_done, request);
+    task_exec(host.tasks, &exec, request_done, request);
     free(spec);
     return request;
 }
@@ -448,7 +460,7 @@ struct request *begin_exec(const char *id, const char *exec_id, const char *comm
 struct request *begin_start_exec(const char *id, const char *exec_id)
 {
     struct request *request = mem_new(struct request);
-    task_start(host.tasks, "default", id, exec_id, on_done, request);
+    task_start(host.tasks, "default", id, exec_id, request_done, request);
     return request;
 }
 
@@ -456,35 +468,35 @@ struct request *begin_wait_exec(const char *id, const char *exec_id)
 {
     struct request *request = mem_new(struct request);
     uint64_t ticket;
-    task_wait(host.tasks, "default", id, exec_id, on_done, request, &ticket);
+    task_wait(host.tasks, "default", id, exec_id, request_done, request, &ticket);
     return request;
 }
 
 struct request *begin_kill_exec(const char *id, const char *exec_id, uint32_t signal)
 {
     struct request *request = mem_new(struct request);
-    task_kill(host.tasks, "default", id, exec_id, signal, false, on_done, request);
+    task_kill(host.tasks, "default", id, exec_id, signal, false, request_done, request);
     return request;
 }
 
 struct request *begin_delete_exec(const char *id, const char *exec_id)
 {
     struct request *request = mem_new(struct request);
-    task_delete(host.tasks, "default", id, exec_id, false, "test", on_done, request);
+    task_delete(host.tasks, "default", id, exec_id, false, "test", request_done, request);
     return request;
 }
 
 struct request *begin_kill(const char *id, uint32_t signal)
 {
     struct request *request = mem_new(struct request);
-    task_kill(host.tasks, "default", id, "", signal, false, on_done, request);
+    task_kill(host.tasks, "default", id, "", signal, false, request_done, request);
     return request;
 }
 
 struct request *begin_delete(const char *id, bool force)
 {
     struct request *request = mem_new(struct request);
-    task_delete(host.tasks, "default", id, "", force, "test", on_done, request);
+    task_delete(host.tasks, "default", id, "", force, "test", request_done, request);
     return request;
 }
 
@@ -492,7 +504,7 @@ struct request *begin_wait(const char *id)
 {
     struct request *request = mem_new(struct request);
     uint64_t ticket;
-    task_wait(host.tasks, "default", id, "", on_done, request, &ticket);
+    task_wait(host.tasks, "default", id, "", request_done, request, &ticket);
     request->ticket = ticket;
     return request;
 }

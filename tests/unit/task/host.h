@@ -38,6 +38,8 @@ void host_restart(bool terminate_survivors);
 
 /* A bundle whose init runs `command` in layers of its own; the folder's path. The caller frees it. */
 char *host_bundle(const char *id, const char *command);
+/* The same with more members in windows and at the top: `,"hyperv":{}`. */
+char *host_bundle_with(const char *id, const char *command, const char *windows, const char *top);
 /* The same with a config.json of its own. */
 char *host_bundle_text(const char *id, const char *config);
 char *host_path(const char *name);  /* below the folder; the caller frees it */
@@ -55,6 +57,9 @@ struct answer {
 void answer_free(struct answer *answer);
 
 struct request; /* one that is under way */
+/* For calls that have no begin_…: request_done is the completion, the request its context. */
+struct request *request_new(void);
+void request_done(void *context, struct error *error, const struct task_view *view);
 struct request *begin_create(const char *id, const char *bundle);
 struct request *begin_create_stdio(const char *id, const char *bundle, const char *in, const char *out,
                                    const char *error);

@@ -12,12 +12,12 @@
 #define FP ERROR_KIND_FAILED_PRECONDITION
 #define NF ERROR_KIND_NOT_FOUND
 
-/* containerd's Task API facts, 3.2 and 3.3. Columns: creating, created, starting, running, ending, stopped. */
+/* containerd's Task API facts, 3.2 and 3.3. Columns: creating, created, starting, running, pausing, paused, ending, stopped. */
 static const int expected[REQUEST_COUNT][PHASE_COUNT] = {
-    [REQUEST_START] = {FP, OK, FP, FP, FP, FP},
-    [REQUEST_KILL] = {FP, OK, OK, OK, OK, NF},
-    [REQUEST_DELETE] = {FP, OK, FP, FP, OK, OK},
-    [REQUEST_EXEC] = {FP, FP, FP, OK, FP, FP},
+    [REQUEST_START] = {FP, OK, FP, FP, FP, FP, FP, FP},  [REQUEST_KILL] = {FP, OK, OK, OK, OK, OK, OK, NF},
+    [REQUEST_SIGNAL] = {FP, OK, OK, OK, FP, FP, OK, NF}, [REQUEST_DELETE] = {FP, OK, FP, FP, FP, FP, OK, OK},
+    [REQUEST_EXEC] = {FP, FP, FP, OK, FP, FP, FP, FP},   [REQUEST_PAUSE] = {FP, FP, FP, OK, FP, FP, FP, FP},
+    [REQUEST_RESUME] = {FP, FP, FP, FP, FP, OK, FP, FP}, [REQUEST_CONTROL] = {FP, OK, OK, OK, FP, FP, FP, NF},
 };
 
 static void test_check(void **state)
@@ -39,8 +39,8 @@ static void test_check(void **state)
 static void test_status(void **state)
 {
     (void)state;
-    static const enum task_status never_ran[] = {TASK_CREATED, TASK_CREATED, TASK_CREATED,
-                                                 TASK_RUNNING, TASK_CREATED, TASK_STOPPED};
+    static const enum task_status never_ran[] = {TASK_CREATED, TASK_CREATED, TASK_CREATED, TASK_RUNNING,
+                                                 TASK_PAUSING, TASK_PAUSED,  TASK_CREATED, TASK_STOPPED};
     for (enum phase phase = 0; phase < PHASE_COUNT; phase++)
         assert_int_equal(phase_status(phase, false), never_ran[phase]);
     /* A container that ends is RUNNING until its exit is latched. */

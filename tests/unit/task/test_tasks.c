@@ -196,11 +196,11 @@ static void test_wait_can_be_taken_back(void **state)
     delete ("loop");
 }
 
-static void on_pids(void *context, struct error *error, const uint32_t *pids, size_t count)
+static void on_pids(void *context, struct error *error, const struct task_process_view *processes, size_t count)
 {
     assert_null(error);
     assert_true(count >= 1);
-    *(volatile uint32_t *)context = pids[0];
+    *(volatile uint32_t *)context = processes[0].pid;
 }
 
 static bool is_set(void *context)
@@ -213,12 +213,12 @@ static void test_pids(void **state)
     (void)state;
     volatile uint32_t pid = 0;
     create("web", "emu:sleep 3600");
-    task_pids(host.tasks, "default", "web", 77, on_pids, (void *)&pid);
+    task_processes(host.tasks, "default", "web", 77, on_pids, (void *)&pid);
     await(is_set, (void *)&pid, "pids of a created container");
     assert_int_equal(pid, 77);
     struct answer started = finish(begin_start("web"));
     pid = 0;
-    task_pids(host.tasks, "default", "web", 77, on_pids, (void *)&pid);
+    task_processes(host.tasks, "default", "web", 77, on_pids, (void *)&pid);
     await(is_set, (void *)&pid, "pids of a running container");
     assert_int_equal(pid, started.pid);
     answer_free(&started);
