@@ -72,9 +72,10 @@ static void start_cleaner(struct jobs *jobs, struct remains *remains)
     }
     struct job *job = job_new(jobs, destroy ? "destroy" : "clean", LANE_CLEAN,
                               remains->staging != NULL ? remains->staging : remains->layer);
-    job->order = json_pack("{s:s, s:s, s:s, s:I}", "layer", remains->activated ? remains->layer : "", "folder",
-                           remains->staging != NULL ? remains->staging : "", "output",
-                           remains->output != NULL ? remains->output : "", "pid", (json_int_t)remains->worker_pid);
+    job->order = json_pack(
+        "{s:s, s:s, s:s, s:s, s:I}", "target", remains->activated && remains->target != NULL ? remains->target : "",
+        "layer", remains->activated ? remains->layer : "", "folder", remains->staging != NULL ? remains->staging : "",
+        "output", remains->output != NULL ? remains->output : "", "pid", (json_int_t)remains->worker_pid);
     job->client = str_copy("hcsd");
     job->remains = remains;
     remains->cleaner = job;

@@ -275,6 +275,11 @@ void job_drop(struct job *job)
     free(job);
 }
 
+bool job_is_call(const struct job *job)
+{
+    return strcmp(job->kind, "mount") == 0 || strcmp(job->kind, "release") == 0 || strcmp(job->kind, "layer") == 0;
+}
+
 struct job *job_find(struct jobs *jobs, const char *id)
 {
     struct job *job = jobs->jobs;

@@ -255,17 +255,12 @@ static bool nobody_is_told(struct jobs *jobs)
     return jobs->delivering == 0;
 }
 
-static bool is_call(const struct job *job)
-{
-    return strcmp(job->kind, "mount") == 0 || strcmp(job->kind, "release") == 0;
-}
-
 static void cancel_all(struct jobs *jobs)
 {
     for (struct job *job = jobs->jobs; job != NULL; job = job->next) {
         if (job->state < JOB_DONE && strcmp(job->kind, "export") == 0)
             cancel(job, "hcsd is stopping");
-        else if (job->state == JOB_QUEUED && is_call(job))
+        else if (job->state == JOB_QUEUED && job_is_call(job))
             mounts_answer(job, error_make(ERROR_KIND_UNAVAILABLE, job->kind, job->object, "hcsd is stopping"));
     }
 }

@@ -1,4 +1,5 @@
-/* Mounting and releasing layers for containers: the caller waits, bounded; the work is a job of its own lane. */
+/* Mounting and releasing layers for containers: the caller waits, bounded; the work is a job of its own lane. How other storage
+ * calls that are waited for (layers.c) end is told here too. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,6 +7,7 @@
 #include "base/memory.h"
 #include "base/path.h"
 #include "base/text.h"
+#include "daemon/jobs/layers.h"
 #include "daemon/jobs/state.h"
 #include "daemon/worker/message.h"
 
@@ -35,6 +37,14 @@ void mounts_answer(struct job *job, struct error *error)
         return; /* its worker's end tells what is left */
     job->remains = NULL;
     watch_end(&job->watch);
+    if (remains == NULL) {
+        job_drop(job);
+        return;
+    }
+    if (strcmp(remains->kind, "destroy") == 0) { /* nothing was begun */
+        free(remains->staging);
+        remains->staging = NULL;
+    }
     if (remains->activated)
         janitor_take(jobs, remains, NULL);
     else
@@ -86,6 +96,33 @@ static void release_ended(struct job *job, const char *lost, struct error **ret_
     janitor_take(jobs, remains, NULL);
 }
 
+/* Another storage call. Only destroy leaves something: from the rename on it is the janitor's to finish. */
+static void layer_ended(struct job *job, const char *lost, struct error **ret_error)
+{
+    struct jobs *jobs = job->jobs;
+    struct remains *remains = job->remains;
+    struct error *error = lost == NULL ? message_unpack_error(json_object_get(job->end, "error"))
+                                       : error_copy(job->kill_error != NULL ? job->kill_error : job->failure);
+    job->remains = NULL;
+    *ret_error = error;
+    if (remains == NULL)
+        return;
+    bool renamed = lost != NULL || json_is_true(json_object_get(job->end, "renamed"));
+    if (error == NULL || !renamed) {
+        free(remains->staging);
+        remains->staging = NULL;
+        remains_settle(jobs, remains);
+        return;
+    }
+    if (error->kind == ERROR_KIND_INTERNAL && strcmp(job->phase, "destroy") == 0 && lost != NULL) {
+        /* 0xC0000420 and the like: the folder was being deleted when it came. */
+        event_emit(EVENT_LAYER_DAMAGED, job->object, error->message);
+        error = error_set_kind(error, ERROR_KIND_DATA_LOSS);
+    }
+    *ret_error = error_wrap(error, "what is left of it is called %s and hcsd goes on removing it", remains->staging);
+    janitor_take(jobs, remains, (*ret_error)->message);
+}
+
 void mounts_done(struct job *job, const char *lost)
 {
     struct jobs *jobs = job->jobs;
@@ -93,7 +130,9 @@ void mounts_done(struct job *job, const char *lost)
     bool write = false;
     AcquireSRWLockExclusive(&jobs->lock);
     struct remains *remains = job->remains;
-    if (strcmp(job->kind, "mount") == 0)
+    if (strcmp(job->kind, "layer") == 0)
+        layer_ended(job, lost, &error);
+    else if (strcmp(job->kind, "mount") == 0)
         write = mount_ended(job, lost, &error);
     else
         release_ended(job, lost, &error);
@@ -120,7 +159,7 @@ void mounts_done(struct job *job, const char *lost)
 
 /* ---- the calls ----------------------------------------------------------------------------------------------------- */
 
-/* Locked. The job's end, or the time; then the caller's reference is still there. */
+/* The job's end, or the time; then the caller's reference is still there. */
 static void wait_for_call(struct job *job)
 {
     struct jobs *jobs = job->jobs;
@@ -140,7 +179,7 @@ static void wait_for_call(struct job *job)
     WakeAllConditionVariable(&jobs->changed);
 }
 
-static struct job *call_new(struct jobs *jobs, const char *kind, const char *holder, const char *layer)
+struct job *mounts_call_new(struct jobs *jobs, const char *kind, const char *holder, const char *layer)
 {
     struct job *job = job_new(jobs, kind, LANE_MOUNT, layer);
     job->client = str_copy(holder);
@@ -149,11 +188,18 @@ static struct job *call_new(struct jobs *jobs, const char *kind, const char *hol
     return job;
 }
 
-static struct error *check_path(const char *path, const char *what)
+void mounts_call_run(struct job *job)
+{
+    pool_submit(job);
+    watchdog_kick(job->jobs);
+    wait_for_call(job);
+}
+
+struct error *mounts_check_path(const char *operation, const char *path, const char *what)
 {
     char *verbatim = NULL;
     if (!text_is_utf8(path, strlen(path)))
-        return error_make(ERROR_KIND_INVALID_ARGUMENT, "mount layer", path, "the path of %s is no UTF-8", what);
+        return error_make(ERROR_KIND_INVALID_ARGUMENT, operation, path, "the path of %s is no UTF-8", what);
     struct error *error = path_verbatim(path, &verbatim);
     free(verbatim);
     return error_wrap(error, "the path of %s", what);
@@ -179,7 +225,7 @@ static struct error *claim(struct jobs *jobs, const char *holder, const char *sc
     return error;
 }
 
-static json_t *pack_paths(const char *const *paths, size_t count)
+json_t *mounts_pack_paths(const char *const *paths, size_t count)
 {
     json_t *packed = json_array();
     for (size_t i = 0; i < count; i++)
@@ -190,9 +236,18 @@ static json_t *pack_paths(const char *const *paths, size_t count)
 struct error *jobs_mount_layer(struct jobs *jobs, const char *holder, const char *scratch, const char *const *parents,
                                size_t parent_count, char **ret_volume)
 {
-    struct error *error = check_path(scratch, "the scratch layer");
+    return jobs_mount_layer_at(jobs, holder, scratch, parents, parent_count, NULL, ret_volume);
+}
+
+struct error *jobs_mount_layer_at(struct jobs *jobs, const char *holder, const char *scratch,
+                                  const char *const *parents, size_t parent_count, const char *target,
+                                  char **ret_volume)
+{
+    struct error *error = mounts_check_path("mount layer", scratch, "the scratch layer");
     for (size_t i = 0; i < parent_count && error == NULL; i++)
-        error = check_path(parents[i], "a parent layer");
+        error = mounts_check_path("mount layer", parents[i], "a parent layer");
+    if (error == NULL && target != NULL)
+        error = mounts_check_path("mount layer", target, "the mount point");
     if (error != NULL)
         return error;
     AcquireSRWLockExclusive(&jobs->lock);
@@ -202,15 +257,15 @@ struct error *jobs_mount_layer(struct jobs *jobs, const char *holder, const char
         error = claim(jobs, holder, scratch, parents, parent_count);
     if (error != NULL)
         goto out;
-    struct job *job = call_new(jobs, "mount", holder, scratch);
+    struct job *job = mounts_call_new(jobs, "mount", holder, scratch);
     struct remains *remains = remains_new(jobs, "mount", job, scratch, holder);
     remains->parents = mem_new_array(parent_count + 1, char *);
     for (size_t i = 0; i < parent_count; i++)
         remains->parents[remains->parent_count++] = str_copy(parents[i]);
-    job->order = json_pack("{s:s, s:o}", "layer", scratch, "parents", pack_paths(parents, parent_count));
-    pool_submit(job);
-    watchdog_kick(jobs);
-    wait_for_call(job);
+    remains->target = str_copy(target);
+    job->order = json_pack("{s:s, s:o, s:s}", "layer", scratch, "parents", mounts_pack_paths(parents, parent_count),
+                           "target", target != NULL ? target : "");
+    mounts_call_run(job);
     if (job->error != NULL)
         error = error_copy(job->error);
     else
@@ -224,7 +279,7 @@ out:
 
 struct error *jobs_release_layer(struct jobs *jobs, const char *holder, const char *scratch)
 {
-    struct error *error = check_path(scratch, "the scratch layer");
+    struct error *error = mounts_check_path("release layer", scratch, "the scratch layer");
     if (error != NULL)
         return error;
     AcquireSRWLockExclusive(&jobs->lock);
@@ -240,13 +295,12 @@ struct error *jobs_release_layer(struct jobs *jobs, const char *holder, const ch
                 : error_make(ERROR_KIND_NOT_FOUND, "release layer", scratch, "%s has not mounted it", holder);
         goto out;
     }
-    struct job *job = call_new(jobs, "release", holder, remains->layer);
+    struct job *job = mounts_call_new(jobs, "release", holder, remains->layer);
     job->remains = remains;
     remains->mounted = false;
-    job->order = json_pack("{s:s}", "layer", remains->layer);
-    pool_submit(job);
-    watchdog_kick(jobs);
-    wait_for_call(job);
+    job->order =
+        json_pack("{s:s, s:s}", "layer", remains->layer, "target", remains->target != NULL ? remains->target : "");
+    mounts_call_run(job);
     error = error_copy(job->error);
     job_drop(job);
 

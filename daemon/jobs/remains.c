@@ -49,6 +49,7 @@ void remains_free(struct remains *remains)
     free(remains->job);
     free(remains->holder);
     free(remains->layer);
+    free(remains->target);
     free(remains->staging);
     free(remains->output);
     free(remains);
@@ -98,13 +99,13 @@ static json_t *pack(const struct remains *remains)
     json_t *parents = json_array();
     for (size_t i = 0; i < remains->parent_count; i++)
         json_array_append_new(parents, json_string(remains->parents[i]));
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:b, s:b, s:o, s:o, s:b, s:I, s:I, s:I, s:i}", "kind", remains->kind,
-                     "job", remains->job, "holder", remains->holder, "layer", remains->layer, "parents", parents,
-                     "activated", remains->activated, "mounted", remains->mounted, "staging",
-                     optional(remains->staging), "output", optional(remains->output), "quarantined",
-                     remains->quarantined, "since_ns", (json_int_t)remains->since_ns, "worker_pid",
-                     (json_int_t)remains->worker_pid, "worker_created", (json_int_t)remains->worker_created, "tries",
-                     (int)remains->tries);
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:b, s:b, s:o, s:o, s:o, s:b, s:I, s:I, s:I, s:i}", "kind",
+                     remains->kind, "job", remains->job, "holder", remains->holder, "layer", remains->layer, "parents",
+                     parents, "activated", remains->activated, "mounted", remains->mounted, "target",
+                     optional(remains->target), "staging", optional(remains->staging), "output",
+                     optional(remains->output), "quarantined", remains->quarantined, "since_ns",
+                     (json_int_t)remains->since_ns, "worker_pid", (json_int_t)remains->worker_pid, "worker_created",
+                     (json_int_t)remains->worker_created, "tries", (int)remains->tries);
 }
 
 struct error *remains_sync(struct jobs *jobs, struct remains *remains)
@@ -146,10 +147,13 @@ static char *optional_text(const json_t *body, const char *field)
     return str_copy(json_string_value(json_object_get(body, field)));
 }
 
-/* A staging folder is only ever one below the staging root that is named like the document: nothing else is removed on a
- * document's word. */
+/* A staging folder is only ever one below the staging root that is named like the document, or a layer that was renamed to be
+ * destroyed: nothing else is removed on a document's word. */
 static bool is_own_folder(const struct jobs *jobs, const char *id, const char *staging)
 {
+    size_t size = strlen(staging), tail = sizeof DOOMED_SUFFIX - 1;
+    if (size > tail && strcmp(staging + size - tail, DOOMED_SUFFIX) == 0)
+        return true;
     char *expected = path_join(jobs->staging_dir, id);
     bool same = strcmp(expected, staging) == 0;
     free(expected);
@@ -173,6 +177,7 @@ static struct remains *unpack(struct jobs *jobs, const struct journal_document *
             remains->parents[remains->parent_count++] = str_copy(json_string_value(json_array_get(parents, i)));
     remains->activated = json_is_true(json_object_get(body, "activated"));
     remains->mounted = json_is_true(json_object_get(body, "mounted"));
+    remains->target = optional_text(body, "target");
     remains->staging = optional_text(body, "staging");
     remains->output = optional_text(body, "output");
     remains->quarantined = json_is_true(json_object_get(body, "quarantined"));

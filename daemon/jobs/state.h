@@ -7,7 +7,8 @@
  *   watchdog.c    the thread that runs the ladders (lib/watch)
  *   remains.c     what a job may leave behind, and its document in the journal
  *   janitor.c     taking remains down
- *   mounts.c      jobs_mount_layer, jobs_release_layer
+ *   mounts.c      jobs_mount_layer, jobs_release_layer, and how calls that a caller waits for end
+ *   layers.c      the other storage calls
  *   views.c       snapshots
  *   queue.c, process.c   see their headers
  *
@@ -67,6 +68,7 @@ struct remains {
     bool activated; /* Activate was begun and its undoing is not known to have succeeded */
     bool mounted;   /* and that is as it should be */
     bool claimed;   /* the claims are held */
+    char *target;   /* the folder that the volume is mounted on, NULL: none */
     char *staging;  /* NULL: none */
     char *output;   /* beside which an unfinished file may be; NULL: none */
     bool quarantined;
@@ -101,7 +103,7 @@ struct job {
     struct jobs *jobs;
     unsigned references; /* the list's, a worker's, a caller's, a delivery's */
     char id[40];
-    const char *kind; /* static: "export", "mount", "release", "clean", "destroy", "sweep" */
+    const char *kind; /* static: "export", "mount", "release", "layer", "clean", "destroy", "sweep" */
     enum lane_id lane;
     char *object, *client;
     uint64_t fairness_key;
@@ -215,6 +217,8 @@ struct job *job_new(struct jobs *jobs, const char *kind, enum lane_id lane,
 void job_hold(struct job *job);
 void job_drop(struct job *job);
 struct job *job_find(struct jobs *jobs, const char *id);
+/* A caller waits for it, within hcs.call_seconds: "mount", "release", "layer". */
+bool job_is_call(const struct job *job);
 void job_note(struct job *job, const char *format, ...) ERROR_PRINTF(2, 3); /* into its history */
 /* How it ended, as far as whoever asked is concerned. Takes the error (NULL: done). */
 void job_end(struct job *job, enum job_state state, struct error *error);
@@ -308,5 +312,13 @@ void janitor_close(struct jobs *jobs);                 /* unlocked, at the end *
 
 void mounts_done(struct job *job, const char *lost);      /* unlocked, on the worker's thread */
 void mounts_answer(struct job *job, struct error *error); /* locked: the caller's time is up; takes the error */
+/* Locked. A job that a caller waits for, with a reference for the caller; into its lane, and until its end or its bound. */
+struct job *mounts_call_new(struct jobs *jobs, const char *kind, const char *holder, const char *layer);
+void mounts_call_run(struct job *job);
+struct error *mounts_check_path(const char *operation, const char *path, const char *what) ERROR_MUST_CHECK;
+json_t *mounts_pack_paths(const char *const *paths, size_t count);
+
+/* A folder that layer destroy has renamed so: only those are removed on a document's word, besides staging folders. */
+#define DOOMED_SUFFIX "-hcsd-removing"
 
 #endif

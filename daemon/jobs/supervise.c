@@ -19,12 +19,16 @@ const char *supervise_operation(const struct job *job)
     static const struct {
         const char *phase, *operation;
     } operations[] = {
-        {"activate", "ActivateLayer"},   {"turn", "wait for PrepareLayer's turn"},
-        {"prepare", "PrepareLayer"},     {"stage", "ExportLayer"},
-        {"archive", "write archive"},    {"deactivate", "DeactivateLayer"},
-        {"unprepare", "UnprepareLayer"}, {"cleanup", "remove staging folder"},
-        {"destroy", "DestroyLayer"},     {"path", "GetLayerMountPath"},
-        {"queued", "wait for a worker"},
+        {"activate", "ActivateLayer"},     {"turn", "wait for PrepareLayer's turn"},
+        {"prepare", "PrepareLayer"},       {"stage", "ExportLayer"},
+        {"archive", "write archive"},      {"deactivate", "DeactivateLayer"},
+        {"unprepare", "UnprepareLayer"},   {"cleanup", "remove staging folder"},
+        {"destroy", "DestroyLayer"},       {"path", "GetLayerMountPath"},
+        {"queued", "wait for a worker"},   {"exists", "LayerExists"},
+        {"create", "CreateSandboxLayer"},  {"expand", "ExpandSandboxSize"},
+        {"image", "ProcessBaseImage"},     {"import", "ImportLayer"},
+        {"grant", "GrantVmAccess"},        {"copy", "copy the VM's template disk"},
+        {"target", "SetVolumeMountPoint"},
     };
     for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++)
         if (strcmp(operations[i].phase, job->phase) == 0)
@@ -152,7 +156,7 @@ static struct error *begin_call(struct job *job, struct worker *worker)
     AcquireSRWLockExclusive(&jobs->lock);
     remains->worker_pid = worker->process.pid;
     remains->worker_created = worker->process.created;
-    bool known = remains->activated;
+    bool known = remains->activated || remains->staging != NULL;
     if (is_kind(job, "release"))
         remains->mounted = false;
     ReleaseSRWLockExclusive(&jobs->lock);
@@ -413,7 +417,7 @@ static void on_end(struct job *job, json_t *message)
     ReleaseSRWLockExclusive(&job->jobs->lock);
     if (is_kind(job, "export"))
         export_ended(job);
-    else if (is_kind(job, "mount") || is_kind(job, "release"))
+    else if (job_is_call(job))
         mounts_done(job, NULL);
     else if (is_kind(job, "sweep"))
         janitor_swept(job);
@@ -523,7 +527,7 @@ void supervise_lost(struct worker *worker, struct job *job, uint32_t code, bool 
     if (is_kind(job, "export"))
         export_lost(worker, job, code, zombie, how);
     ReleaseSRWLockExclusive(&jobs->lock);
-    if (is_kind(job, "mount") || is_kind(job, "release"))
+    if (job_is_call(job))
         mounts_done(job, how);
     else if (is_kind(job, "sweep"))
         janitor_swept(job);
@@ -550,7 +554,7 @@ void supervise_fail(struct job *job, struct error *error)
         supervise_answer(job);
     }
     ReleaseSRWLockExclusive(&jobs->lock);
-    if (is_kind(job, "mount") || is_kind(job, "release"))
+    if (job_is_call(job))
         mounts_done(job, text);
     else if (is_kind(job, "sweep"))
         janitor_swept(job);

@@ -44,8 +44,7 @@ static void rung_go_around(const struct rung *rung)
 static struct error *deadline_error(const struct rung *rung)
 {
     const struct job *job = rung->job;
-    bool call = strcmp(job->kind, "mount") == 0 || strcmp(job->kind, "release") == 0;
-    if (call)
+    if (job_is_call(job))
         return error_make(ERROR_KIND_DEADLINE_EXCEEDED, supervise_operation(job), job->object,
                           "it has not returned within %u seconds", (unsigned)(job->jobs->limits.ms[WATCH_CALL] / 1000));
     return error_make(ERROR_KIND_DEADLINE_EXCEEDED, supervise_operation(job), job->object,
@@ -67,7 +66,7 @@ static void rung_kill(const struct rung *rung)
         event_emit(EVENT_STALL_WORKER_KILLED, rung->name, pid, in_hand(job));
     if (job->kill_error == NULL)
         job->kill_error = deadline_error(rung);
-    if (strcmp(job->kind, "mount") == 0 || strcmp(job->kind, "release") == 0)
+    if (job_is_call(job))
         mounts_answer(job, error_copy(job->kill_error));
     worker_kill(job->worker);
 }

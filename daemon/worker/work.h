@@ -61,9 +61,15 @@ json_t *work_unmount(struct work *work);
 json_t *work_clean(struct work *work);
 json_t *work_destroy(struct work *work);
 json_t *work_sweep(struct work *work);
+json_t *work_layer(struct work *work);
+/* The verb "stage" of a layer job: adds to its end what it found out. */
+struct error *work_stage(struct work *work, const char *layer, json_t *end) ERROR_MUST_CHECK;
 
 /* NOT_FOUND unless it is a folder. */
 struct error *work_check_folder(const char *path, const char *what) ERROR_MUST_CHECK;
+/* DestroyLayer, a look, and the remover for what it left; `how` says which it was. */
+struct error *work_destroy_folder(struct work *work, const char *folder, json_t *left, uint64_t *left_total,
+                                  const char **how) ERROR_MUST_CHECK;
 /* Removes the folder with the remover; rows of what is left go into `left` (an array), *ret_total counts them. */
 struct error *work_remove(struct work *work, const char *folder, json_t *left, uint64_t *ret_total) ERROR_MUST_CHECK;
 

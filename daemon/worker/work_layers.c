@@ -8,6 +8,7 @@
 #include "base/win.h"
 #include "daemon/worker/message.h"
 #include "daemon/worker/work.h"
+#include "layer/volume.h"
 
 #define LISTED_MAX 10000
 
@@ -59,6 +60,7 @@ json_t *work_mount(struct work *work)
     size_t count = json_array_size(order_parents);
     const char **parents = mem_new_array(count + 1, const char *);
     struct hcs_layer_list list = {0};
+    const char *target = message_text(work->order, "target");
     char *volume = NULL;
     bool attached = false;
 
@@ -79,6 +81,10 @@ json_t *work_mount(struct work *work)
     }
     if (error == NULL && volume[0] == '\0')
         error = error_make(ERROR_KIND_INTERNAL, "GetLayerMountPath", layer, "the mounted layer has no volume");
+    if (error == NULL && target[0] != '\0') {
+        work_phase(work, "target");
+        error = volume_mount(volume, target);
+    }
     struct error *undo_error = error != NULL && attached ? storage_detach(storage, layer, &hooks) : NULL;
 
     json_t *end =
@@ -108,7 +114,13 @@ static bool is_detached(const struct error *error)
 static struct error *release_layer(struct work *work, const char *layer)
 {
     struct storage *storage = work->worker->storage;
+    const char *target = message_text(work->order, "target");
+    struct error *unmount = NULL;
     atomic_store(&work->calling, true);
+    if (target[0] != '\0') {
+        work_phase(work, "target");
+        unmount = volume_unmount(target);
+    }
     work_phase(work, "unprepare");
     struct error *unprepare = storage_unprepare(storage, layer);
     work_phase(work, "deactivate");
@@ -117,10 +129,11 @@ static struct error *release_layer(struct work *work, const char *layer)
     if (is_detached(deactivate)) {
         error_free(unprepare);
         error_free(deactivate);
-        return NULL;
+        return unmount;
     }
-    error_keep_first(&unprepare, deactivate);
-    return unprepare;
+    error_keep_first(&unmount, unprepare);
+    error_keep_first(&unmount, deactivate);
+    return unmount;
 }
 
 json_t *work_unmount(struct work *work)
@@ -263,8 +276,8 @@ static char *try_rename(const char *folder)
     return renamed;
 }
 
-static struct error *destroy_folder(struct work *work, const char *name, json_t *left, uint64_t *left_total,
-                                    const char **how)
+struct error *work_destroy_folder(struct work *work, const char *name, json_t *left, uint64_t *left_total,
+                                  const char **how)
 {
     struct error *error = check_plain_folder(name);
     if (error != NULL)
@@ -303,7 +316,7 @@ json_t *work_destroy(struct work *work)
         name = try_rename(folder);
     }
     if (folder[0] != '\0' && is_there(name))
-        remove_error = destroy_folder(work, name, left, &left_total, &how);
+        remove_error = work_destroy_folder(work, name, left, &left_total, &how);
     free(name);
     return end_of_cleaning(release_error, remove_error, left, left_total, how);
 }

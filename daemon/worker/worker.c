@@ -19,8 +19,8 @@ static const struct work_kind {
     const char *name;
     json_t *(*run)(struct work *work);
 } work_kinds[] = {
-    {"export", work_export}, {"mount", work_mount},     {"release", work_unmount},
-    {"clean", work_clean},   {"destroy", work_destroy}, {"sweep", work_sweep},
+    {"export", work_export},   {"mount", work_mount}, {"release", work_unmount}, {"clean", work_clean},
+    {"destroy", work_destroy}, {"sweep", work_sweep}, {"layer", work_layer},
 };
 
 /* The process's only worker, for the exception filter. */

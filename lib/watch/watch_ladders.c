@@ -36,6 +36,24 @@ static const struct watch_rule call_rules[] = {
     {"path", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_UNDO, {WATCH_KILL, WATCH_ABANDON}},
     {"unprepare", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_UNDO, {WATCH_KILL, WATCH_ABANDON}},
     {"deactivate", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_UNDO, {WATCH_KILL, WATCH_ABANDON}},
+    {"target", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_UNDO, {WATCH_KILL, WATCH_ABANDON}},
+};
+
+/* The other storage calls that a caller waits for: the same bound over all of it. */
+static const struct watch_rule layer_rules[] = {
+    {"queued", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_NONE, {WATCH_ANSWER}},
+    {"begin", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_NONE, {WATCH_KILL, WATCH_ABANDON}},
+    {"exists", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_NONE, {WATCH_KILL, WATCH_ABANDON}},
+    {"path", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_NONE, {WATCH_KILL, WATCH_ABANDON}},
+    {"create", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_NONE, {WATCH_KILL, WATCH_ABANDON}},
+    {"expand", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_NONE, {WATCH_KILL, WATCH_ABANDON}},
+    {"image", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_NONE, {WATCH_KILL, WATCH_ABANDON}},
+    {"import", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_NONE, {WATCH_KILL, WATCH_ABANDON}},
+    {"grant", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_NONE, {WATCH_KILL, WATCH_ABANDON}},
+    {"copy", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_NONE, {WATCH_KILL, WATCH_ABANDON}},
+    {"deactivate", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_QUARANTINE, {WATCH_KILL, WATCH_ABANDON}},
+    {"destroy", WATCH_UNBOUNDED, WATCH_DESTROY, WATCH_QUARANTINE, {WATCH_KILL, WATCH_ABANDON}},
+    {"cleanup", WATCH_STALL, WATCH_UNBOUNDED, WATCH_QUARANTINE, NUDGE_THEN_KILL},
 };
 
 /* What a dead worker left, dealt with by a fresh one: the layer released, the folder removed. */
@@ -68,6 +86,7 @@ const struct watch_kind watch_kinds[] = {
     {"export", WATCH_UNBOUNDED, export_rules, COUNT(export_rules)},
     {"mount", WATCH_CALL, call_rules, COUNT(call_rules)},
     {"release", WATCH_CALL, call_rules, COUNT(call_rules)},
+    {"layer", WATCH_CALL, layer_rules, COUNT(layer_rules)},
     {"clean", WATCH_UNBOUNDED, clean_rules, COUNT(clean_rules)},
     {"sweep", WATCH_UNBOUNDED, clean_rules, COUNT(clean_rules)},
     {"destroy", WATCH_UNBOUNDED, destroy_rules, COUNT(destroy_rules)},

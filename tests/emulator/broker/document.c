@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "hcs/abi.h"
 #include "layers.h"
+#include "machine.h"
 #include "shared/frame.h"
 #include "system.h"
 
@@ -219,6 +220,11 @@ struct outcome {
     bool ends_with_last_handle;
     struct layer *layer;
     json_t *layers;
+    json_t *machine; /* of a VM */
+    const char *host;
+    const char *root;
+    char *folder;  /* of a hosted container's scratch disk */
+    char *command; /* of a Linux container's init */
 };
 
 static struct error *check_schema1(const char *id, json_t *document, struct outcome *outcome)
@@ -248,6 +254,41 @@ static struct error *check_schema1(const char *id, json_t *document, struct outc
     return error;
 }
 
+static const struct member hosted_members[] = {
+    {"SchemaVersion", 'o'},    {"Container", 'o'},      {"OciBundlePath", 's'},
+    {"OciSpecification", 'o'}, {"ScratchDirPath", 's'}, {NULL, 0},
+};
+
+/* A container in a VM. */
+static struct error *check_hosted(const char *id, json_t *hosted, struct system *host, struct outcome *outcome)
+{
+    json_t *container = json_object_get(hosted, "Container");
+    json_t *args = json_object_get(json_object_get(json_object_get(hosted, "OciSpecification"), "process"), "args");
+    struct error *error = check_members(id, hosted, hosted_members);
+    size_t index;
+    json_t *word;
+
+    if (error == NULL && container != NULL)
+        error = check_members(id, container, container_members);
+    if (error == NULL && host->machine == NULL)
+        error = bad(id, "is no VM of schema 2", host->id);
+    if (error == NULL)
+        error = machine_check_hosted(id, hosted, host, &outcome->folder);
+    if (error != NULL)
+        return error;
+    outcome->host = host->id;
+    outcome->root = container != NULL ? frame_text(json_object_get(container, "Storage"), "Path")
+                                      : frame_text(hosted, "OciBundlePath");
+    json_array_foreach(args, index, word)
+    {
+        char *longer = str_format("%s%s%s", outcome->command == NULL ? "" : outcome->command, index == 0 ? "" : " ",
+                                  json_string_value(word) == NULL ? "" : json_string_value(word));
+        free(outcome->command);
+        outcome->command = longer;
+    }
+    return NULL;
+}
+
 static struct error *check_schema2(const char *id, json_t *document, struct outcome *outcome)
 {
     json_t *container = json_object_get(document, "Container");
@@ -271,6 +312,10 @@ static struct error *check_schema2(const char *id, json_t *document, struct outc
         error = error_hresult((uint32_t)HCS_E_SYSTEM_NOT_FOUND, CALL, id, "HostingSystemId %s does not exist", host);
     if (error == NULL && container != NULL)
         error = check_members(id, container, container_members);
+    if (error == NULL && machine != NULL)
+        error = machine_open(id, document, &outcome->machine);
+    if (error == NULL && hosted != NULL)
+        error = check_hosted(id, hosted, system_find(host), outcome);
     if (error != NULL || container == NULL)
         return error;
     outcome->layers = json_object_get(storage, "Layers");
@@ -313,12 +358,21 @@ struct error *document_create(const char *id, const char *text, struct system **
         system->hyperv = outcome.hyperv;
         system->ends_with_last_handle = outcome.ends_with_last_handle;
         system->volume = str_copy(outcome.layer == NULL ? "" : outcome.layer->volume);
-        system->layer = str_copy(outcome.layer == NULL ? "" : outcome.layer->path);
+        system->layer = str_copy(outcome.layer != NULL    ? outcome.layer->path
+                                 : outcome.folder != NULL ? outcome.folder
+                                                          : "");
+        system->machine = json_incref(outcome.machine);
+        system->host = str_copy(outcome.host);
+        system->root = outcome.command == NULL ? str_copy(outcome.root) : str_format("%s/rootfs", outcome.root);
+        system->command = str_copy(outcome.command);
         if (json_is_array(outcome.layers))
             json_array_extend(system->layers, outcome.layers);
         make_guid(system->runtime_id);
         *ret_system = system;
     }
+    json_decref(outcome.machine);
+    free(outcome.folder);
+    free(outcome.command);
     json_decref(document);
     return error;
 }

@@ -214,6 +214,8 @@ struct error *process_create(struct system *system, struct client *client, const
     if (error != NULL)
         return error;
     command = frame_text(parameters, "CommandLine");
+    if (command[0] == 0 && system->command != NULL)
+        command = system->command;
     inside = emu_is_command(command);
     for (int i = 0; i < STDIO_COUNT; i++)
         wanted[i] = frame_flag(parameters, wanted_keys[i]);

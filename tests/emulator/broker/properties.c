@@ -242,11 +242,22 @@ static json_t *books_system(const struct system *system, json_t *all)
     json_object_set_new(json, "VolumePath", json_string(system->volume));
     json_object_set_new(json, "layer", json_string(system->layer));
     json_object_set(json, "layers", system->layers);
-    json_object_set(json, "disks", system->disks);
+    if (system->machine != NULL)
+        json_object_set(json, "machine", system->machine);
+    if (system->host != NULL)
+        json_object_set_new(json, "host", json_string(system->host));
     json_object_set(json, "modifications", system->modifications);
     json_object_set_new(json, "handles", json_integer(count_handles(system->handles)));
     json_object_set_new(json, "processes", processes);
     return json;
+}
+
+static void books_machine(const json_t *machine, json_t *disks)
+{
+    const char *key, *lun;
+    json_t *slots, *disk;
+    json_object_foreach(json_object_get(machine, "scsi"), key, slots) json_object_foreach(slots, lun, disk)
+        json_array_append(disks, json_object_get(disk, "Path"));
 }
 
 /* The storage half's books: all layers in it are activated. */
@@ -285,7 +296,7 @@ json_t *properties_books(const struct client *asking)
 
     for (const struct system *system = broker.systems; system != NULL; system = system->next) {
         json_object_set_new(systems, system->id, books_system(system, processes));
-        json_array_extend(disks, system->disks);
+        books_machine(system->machine, disks);
     }
     books_layers(books, disks);
     for (const struct client *client = broker.clients; client != NULL; client = client->next) {

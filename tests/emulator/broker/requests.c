@@ -8,6 +8,7 @@
 #include "document.h"
 #include "hcs/abi.h"
 #include "layers.h"
+#include "machine.h"
 #include "process.h"
 #include "properties.h"
 #include "server.h"
@@ -129,29 +130,6 @@ static struct error *enumerate(struct client *client, const json_t *request, jso
     return error;
 }
 
-/* Disks that a modification attaches or detaches are kept track of; everything else is only noted. */
-static void note_disk(struct system *system, const json_t *modification)
-{
-    const char *path = frame_text(json_object_get(modification, "Settings"), "Path");
-    const char *resource = frame_text(modification, "ResourcePath");
-    size_t index;
-    json_t *disk;
-
-    if (strstr(resource, "/Scsi/") == NULL)
-        return;
-    if (strcmp(frame_text(modification, "RequestType"), "Remove") != 0) {
-        json_array_append_new(system->disks, json_pack("{s:s, s:s}", "resource", resource, "path", path));
-        return;
-    }
-    json_array_foreach(system->disks, index, disk)
-    {
-        if (strcmp(frame_text(disk, "resource"), resource) != 0)
-            continue;
-        json_array_remove(system->disks, index);
-        return;
-    }
-}
-
 static struct error *modify_system(struct client *client, const json_t *request, json_t *reply)
 {
     struct system *system;
@@ -172,9 +150,12 @@ static struct error *modify_system(struct client *client, const json_t *request,
         return error_hresult((uint32_t)HCS_E_INVALID_JSON, "HcsModifyComputeSystem", system->id,
                              "The document has none of ResourceType, ResourcePath, GuestRequest.");
     }
-    note_disk(system, modification);
-    json_array_append_new(system->modifications, modification);
-    return NULL;
+    if (system->machine != NULL)
+        error = machine_modify(system, modification);
+    if (error == NULL)
+        json_array_append(system->modifications, modification);
+    json_decref(modification);
+    return error;
 }
 
 static struct error *create_process(struct client *client, const json_t *request, json_t *reply)
@@ -341,6 +322,7 @@ static const struct {
     {"GetLayerMountPath", NULL, layers_mount_path},
     {"ExportLayer", NULL, layers_check_export},
     {"DestroyLayer", NULL, layers_check_destroy},
+    {"GrantVmAccess", NULL, machine_grant},
     {"HcsCreateComputeSystem", create_system, NULL},
     {"HcsOpenComputeSystem", open_system, NULL},
     {"HcsCloseComputeSystem", close_handle, NULL},

@@ -72,7 +72,7 @@ void system_release(struct system *system)
     if (system->job != NULL)
         CloseHandle(system->job);
     json_decref(system->layers);
-    json_decref(system->disks);
+    json_decref(system->machine);
     json_decref(system->modifications);
     free(system->id);
     free(system->name);
@@ -80,6 +80,9 @@ void system_release(struct system *system)
     free(system->type);
     free(system->volume);
     free(system->layer);
+    free(system->host);
+    free(system->root);
+    free(system->command);
     free(system);
 }
 
@@ -97,7 +100,6 @@ struct system *system_new(const char *id)
 
     system->id = str_copy(id);
     system->layers = json_array();
-    system->disks = json_array();
     system->modifications = json_array();
     system->created = broker_filetime();
     system->exit_type = "";
@@ -129,6 +131,16 @@ static void system_exited(void *context, struct delivery delivery)
     system_release(system);
 }
 
+/* What runs in a VM ends with it. */
+static void end_hosted(const struct system *vm)
+{
+    for (struct system *system = broker.systems, *next; system != NULL; system = next) {
+        next = system->next;
+        if (system->host != NULL && strcmp(system->host, vm->id) == 0)
+            system_end(system, "UnexpectedExit", HCS_E_UNEXPECTED_EXIT, EXIT_TERMINATE);
+    }
+}
+
 /* All its processes are gone: so is the system. */
 static void system_finish(struct system *system)
 {
@@ -140,6 +152,7 @@ static void system_finish(struct system *system)
     system_retain(system);
     held_submit(&fault, system_exited, system);
     fault_free(&fault);
+    end_hosted(system);
     system_unlist(system);
 }
 

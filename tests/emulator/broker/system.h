@@ -30,7 +30,10 @@ struct system {
     char *volume; /* the container's volume, "" when it has none */
     char *layer;  /* the writable layer that the volume is of, "" */
     json_t *layers;
-    json_t *disks;         /* host paths attached to it */
+    json_t *machine;       /* of a VM of schema 2: machine.h; else NULL */
+    char *host;            /* the VM that it runs in, or NULL */
+    char *root;            /* and where its root is there */
+    char *command;         /* of a Linux container: what its init is, or NULL */
     json_t *modifications; /* requests of HcsModifyComputeSystem, in order */
     HANDLE job;            /* of its real processes; NULL before the first */
     struct process *processes;

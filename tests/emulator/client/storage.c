@@ -350,5 +350,8 @@ HRESULT WINAPI GrantVmAccess(PCWSTR vm, PCWSTR file)
     error = storage_begin(&storage, "GrantVmAccess", &none, file, NULL, 0, GATE_NONE);
     if (error == NULL && GetFileAttributesW(storage.path) == INVALID_FILE_ATTRIBUTES)
         error = error_win32(GetLastError(), storage.call, storage.text, NULL);
+    if (error == NULL)
+        error = connection_call(storage.call, 0, json_pack("{s:o, s:s}", "vm", compute_json(vm), "path", storage.text),
+                                NULL);
     return storage_end(&storage, error);
 }
