@@ -23,6 +23,11 @@ demo: all ## see hcsd do its main job under Wine
 test: test-programs native ## run all tests: natively with sanitizers, and under Wine against the emulator
 	@cmake/run-tests.sh -LE '^(soak|bench)$$'
 
+.PHONY: dist
+dist: all ## make the release files: MSI, zip, checksums (build/dist)
+	@version=$$(sed -n 's/^project(hcsd VERSION \([0-9.]*\).*/\1/p' CMakeLists.txt); \
+	installer/dist.py --bin build/windows/bin --output build/dist --version "$$version"
+
 .PHONY: bench
 bench: test-programs ## measure, as ratios within one run
 	@tests/bench/bench.sh

@@ -4,16 +4,21 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "base/event.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/win.h"
 #include "daemon/config_file.h"
 #include "daemon/log/console.h"
+#include "daemon/log/log.h"
 #include "daemon/worker/worker.h"
 #include "hcsd_version.h"
 #include "service/options.h"
+#include "service/purge.h"
 #include "service/registration.h"
 #include "service/run.h"
+
+#define EVENT_MS 3000 /* for the event log to take an event */
 
 static void print(DWORD handle, const char *format, ...) ERROR_PRINTF(2, 3);
 static void print(DWORD handle, const char *format, ...)
@@ -86,13 +91,68 @@ static int register_service(const struct service_options *options)
     return 0;
 }
 
+/* An uninstall's messages reach nobody: its failure goes to the event log too. */
+static int fail_uninstall(const struct service_options *options, enum event_id event, struct error *error)
+{
+    struct log *log = NULL;
+    error_free(log_open(options->service_name, false, &log));
+    char *text = error_text(error);
+    event_emit(event, text);
+    free(text);
+    log_close(log, EVENT_MS);
+    return fail(error);
+}
+
 static int unregister_service(const struct service_options *options)
 {
-    struct error *error = registration_remove(options->service_name);
+    struct purge *purge = NULL;
+    char *config_file = NULL;
+    bool own = true;
+    struct error *error = NULL;
+    if (options->if_own)
+        error = registration_is_own(options->service_name, &own);
+    if (error == NULL && !own) {
+        print(STD_OUTPUT_HANDLE, "Service %s is not this program's; it was left alone.\n", options->service_name);
+        return 0;
+    }
+    if (error == NULL && options->purge)
+        error = registration_config_file(options->service_name, &config_file);
+    if (error == NULL && options->purge)
+        error = purge_open(config_file, &purge);
+    if (error == NULL && options->purge)
+        error = purge_check(purge);
+    if (error == NULL && options->purge)
+        error = registration_stop(options->service_name);
+    /* Again: a container may have come until it stopped. */
+    if (error == NULL && options->purge)
+        error = purge_check(purge);
+    int code = 0;
+    if (error != NULL) {
+        code = fail_uninstall(options, EVENT_UNINSTALL_REFUSED, error);
+        goto out;
+    }
+    /* What resists here must not keep the service: it is told, and an administrator can remove it. */
+    if (options->purge && (error = purge_run(purge)) != NULL)
+        fail_uninstall(options, EVENT_UNINSTALL_LEFT, error);
+    error = registration_remove(options->service_name);
+    if (error != NULL && error->kind == ERROR_KIND_NOT_FOUND && options->purge) {
+        error_free(error);
+        error = NULL;
+    }
     if (error != NULL)
-        return fail(error);
-    print(STD_OUTPUT_HANDLE, "Service %s is gone; its configuration and state stay.\n", options->service_name);
-    return 0;
+        code = fail(error);
+    else
+        print(STD_OUTPUT_HANDLE, "Service %s is gone%s.\n", options->service_name,
+              options->purge ? ", with its state and configuration" : "; its configuration and state stay");
+out:
+    purge_free(purge);
+    free(config_file);
+    return code;
+}
+
+static int done(struct error *error)
+{
+    return error != NULL ? fail(error) : 0;
 }
 
 static int run(const struct service_options *options)
@@ -110,6 +170,10 @@ static int run(const struct service_options *options)
         return register_service(options);
     case SERVICE_ACTION_UNREGISTER:
         return unregister_service(options);
+    case SERVICE_ACTION_STOP:
+        return done(registration_stop(options->service_name));
+    case SERVICE_ACTION_RESTORE:
+        return done(registration_restore(options->service_name));
     case SERVICE_ACTION_CONSOLE:
         return run_console(options);
     case SERVICE_ACTION_RUN:

@@ -9,7 +9,11 @@ const char service_help[] =
     "hcsd " HCSD_VERSION ": runs containers and exports their layers, for orchestrators, on a named pipe\n"
     "\n"
     "  hcsd.exe --register-service [--service-name NAME] [--config FILE] [--delayed-start] [--required-privileges]\n"
-    "  hcsd.exe --unregister-service [--service-name NAME]\n"
+    "  hcsd.exe --unregister-service [--service-name NAME] [--purge] [--if-own]\n"
+    "                                          stops and removes it; --purge: with its state and configuration;\n"
+    "                                          --if-own: unless it runs another version's hcsd.exe\n"
+    "  hcsd.exe --stop-service [--service-name NAME]\n"
+    "                                          stops it and waits for that\n"
     "  hcsd.exe --console [--config FILE]      runs in this window until Ctrl-C\n"
     "  hcsd.exe --check-config FILE            says what is wrong with a configuration\n"
     "  hcsd.exe --version\n"
@@ -43,6 +47,8 @@ struct error *service_options_parse(int count, const char *const *arguments, str
         {"--check-config", SERVICE_ACTION_CHECK_CONFIG},
         {"--register-service", SERVICE_ACTION_REGISTER},
         {"--unregister-service", SERVICE_ACTION_UNREGISTER},
+        {"--stop-service", SERVICE_ACTION_STOP},
+        {"--restore-service", SERVICE_ACTION_RESTORE},
         {"--run-service", SERVICE_ACTION_RUN},
     };
     struct service_options options = {.action = SERVICE_ACTION_HELP, .service_name = "hcsd"};
@@ -82,6 +88,10 @@ struct error *service_options_parse(int count, const char *const *arguments, str
             options.delayed_start = true;
         } else if (strcmp(argument, "--required-privileges") == 0) {
             options.required_privileges = true;
+        } else if (strcmp(argument, "--purge") == 0) {
+            options.purge = true;
+        } else if (strcmp(argument, "--if-own") == 0) {
+            options.if_own = true;
         } else {
             return error_make(ERROR_KIND_INVALID_ARGUMENT, "read the command line", argument,
                               "unknown argument; hcsd.exe --help lists them");
@@ -91,6 +101,9 @@ struct error *service_options_parse(int count, const char *const *arguments, str
         return error_make(ERROR_KIND_INVALID_ARGUMENT, "read the command line",
                           options.delayed_start ? "--delayed-start" : "--required-privileges",
                           "it belongs to --register-service");
+    if ((options.purge || options.if_own) && options.action != SERVICE_ACTION_UNREGISTER)
+        return error_make(ERROR_KIND_INVALID_ARGUMENT, "read the command line", options.purge ? "--purge" : "--if-own",
+                          "it belongs to --unregister-service");
     *ret_options = options;
     return NULL;
 }

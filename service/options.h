@@ -13,6 +13,8 @@ enum service_action {
     SERVICE_ACTION_CHECK_CONFIG,
     SERVICE_ACTION_REGISTER,
     SERVICE_ACTION_UNREGISTER,
+    SERVICE_ACTION_STOP,
+    SERVICE_ACTION_RESTORE, /* for the installer */
     SERVICE_ACTION_RUN,
 };
 
@@ -22,6 +24,7 @@ struct service_options {
     const char *service_name; /* "hcsd" */
     bool delayed_start;       /* --register-service only */
     bool required_privileges; /* --register-service only */
+    bool purge, if_own;       /* --unregister-service only */
 };
 
 /* `arguments` without the program's name; the texts are borrowed. INVALID_ARGUMENT names the argument. */

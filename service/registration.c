@@ -5,16 +5,15 @@
 #include <string.h>
 
 #include "base/buffer.h"
-#include "base/event.h"
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/path.h"
+#include "base/text.h"
 #include "base/win.h"
 #include "daemon/folder.h"
-#include "hcsd_version.h"
 #include "service/entry.h"
+#include "service/event_source.h"
 
-#define SOURCES      L"SYSTEM\\CurrentControlSet\\Services\\EventLog\\Application\\"
-#define MESSAGES     "hcsd-messages-" HCSD_VERSION ".dll"
 #define STOP_WAIT_MS 30000
 
 static SC_ACTION recovery_actions[] = {
@@ -31,97 +30,6 @@ static wchar_t required_privileges[] =
     L"SeIncreaseQuotaPrivilege\0SeCreateGlobalPrivilege\0SeCreateSymbolicLinkPrivilege\0"
     L"SeIncreaseBasePriorityPrivilege\0SeShutdownPrivilege\0SeAuditPrivilege\0";
 
-/* ---- event source ---- */
-
-static struct error *program_path(char **ret_path)
-{
-    wchar_t wide[1024];
-    DWORD size = GetModuleFileNameW(NULL, wide, 1024);
-    if (size == 0 || size >= 1024)
-        return error_win32(size == 0 ? GetLastError() : ERROR_FILENAME_EXCED_RANGE, "GetModuleFileName", "hcsd.exe",
-                           NULL);
-    *ret_path = win_text(wide);
-    return NULL;
-}
-
-static struct error *source_key(const char *name, wchar_t **ret_key)
-{
-    char *key = str_format("%ls%s", SOURCES, name);
-    struct error *error = win_wide(key, ret_key);
-    free(key);
-    return error;
-}
-
-static LSTATUS set_number(HKEY key, const wchar_t *name, DWORD value)
-{
-    return RegSetValueExW(key, name, 0, REG_DWORD, (const BYTE *)&value, sizeof value);
-}
-
-static LSTATUS set_path(HKEY key, const wchar_t *name, const wchar_t *path)
-{
-    return RegSetValueExW(key, name, 0, REG_EXPAND_SZ, (const BYTE *)path, (DWORD)((wcslen(path) + 1) * sizeof *path));
-}
-
-static bool source_is(const wchar_t *key, const wchar_t *messages)
-{
-    wchar_t found[1100];
-    DWORD size = sizeof found;
-    return RegGetValueW(HKEY_LOCAL_MACHINE, key, L"EventMessageFile",
-                        RRF_RT_REG_EXPAND_SZ | RRF_RT_REG_SZ | RRF_NOEXPAND, NULL, found, &size) == ERROR_SUCCESS &&
-           wcscmp(found, messages) == 0;
-}
-
-struct error *registration_ensure_event_source(const char *name)
-{
-    char *program = NULL, *folder = NULL, *messages = NULL;
-    wchar_t *wide_key = NULL, *wide_messages = NULL;
-    HKEY key = NULL;
-    struct error *error = program_path(&program);
-    if (error == NULL) {
-        folder = path_folder(program);
-        messages = path_join(folder, MESSAGES);
-        error = win_wide(messages, &wide_messages);
-    }
-    if (error == NULL)
-        error = source_key(name, &wide_key);
-    if (error != NULL || source_is(wide_key, wide_messages))
-        goto out;
-    LSTATUS status = RegCreateKeyExW(HKEY_LOCAL_MACHINE, wide_key, 0, NULL, 0, KEY_SET_VALUE, NULL, &key, NULL);
-    if (status == ERROR_SUCCESS)
-        status = set_path(key, L"EventMessageFile", wide_messages);
-    if (status == ERROR_SUCCESS)
-        status = set_path(key, L"CategoryMessageFile", wide_messages);
-    if (status == ERROR_SUCCESS)
-        status = set_number(key, L"CategoryCount", EVENT_CATEGORY_COUNT);
-    if (status == ERROR_SUCCESS)
-        status =
-            set_number(key, L"TypesSupported", EVENTLOG_ERROR_TYPE | EVENTLOG_WARNING_TYPE | EVENTLOG_INFORMATION_TYPE);
-    if (status != ERROR_SUCCESS)
-        error = error_win32((uint32_t)status, "register the event source", name, NULL);
-out:
-    if (key != NULL)
-        RegCloseKey(key);
-    free(wide_messages);
-    free(wide_key);
-    free(messages);
-    free(folder);
-    free(program);
-    return error;
-}
-
-static struct error *remove_event_source(const char *name)
-{
-    wchar_t *key = NULL;
-    struct error *error = source_key(name, &key);
-    if (error != NULL)
-        return error;
-    LSTATUS status = RegDeleteKeyW(HKEY_LOCAL_MACHINE, key);
-    free(key);
-    if (status != ERROR_SUCCESS && status != ERROR_FILE_NOT_FOUND)
-        return error_win32((uint32_t)status, "remove the event source", name, NULL);
-    return NULL;
-}
-
 /* ---- service ---- */
 
 static bool is_lacking(DWORD code)
@@ -130,21 +38,112 @@ static bool is_lacking(DWORD code)
            code == ERROR_INVALID_PARAMETER;
 }
 
+/* What follows --config in a command line that we have written, or NULL. The caller frees it. */
+static char *config_of(const char *line)
+{
+    static const char flag[] = " --config \"";
+    const char *at = line == NULL ? NULL : strstr(line, flag);
+    const char *end = at == NULL ? NULL : strchr(at + sizeof flag - 1, '"');
+    return end == NULL ? NULL : str_copy_n(at + sizeof flag - 1, (size_t)(end - at) - (sizeof flag - 1));
+}
+
 /* "C:\…\hcsd.exe" --run-service --service-name NAME [--config "FILE"] */
-static struct error *command_line(const struct registration *registration, wchar_t **ret_line)
+static struct error *command_line(const struct registration *registration, const char *before, wchar_t **ret_line)
 {
     char *program = NULL;
-    struct error *error = program_path(&program);
+    struct error *error = event_source_program(&program);
     if (error != NULL)
         return error;
+    char *kept = registration->config_file == NULL ? config_of(before) : NULL;
+    const char *config = kept != NULL ? kept : registration->config_file;
     struct buffer line = {0};
     buffer_add_format(&line, "\"%s\" --run-service --service-name %s", program, registration->name);
-    if (registration->config_file != NULL)
-        buffer_add_format(&line, " --config \"%s\"", registration->config_file);
+    if (config != NULL)
+        buffer_add_format(&line, " --config \"%s\"", config);
     error = win_wide((char *)line.data, ret_line);
     buffer_free(&line);
+    free(kept);
     free(program);
     return error;
+}
+
+/* The command line of a service. The caller frees it. */
+static struct error *read_command_line(SC_HANDLE service, const char *name, char **ret_line)
+{
+    DWORD size = 0;
+    QueryServiceConfigW(service, NULL, 0, &size);
+    DWORD code = GetLastError();
+    QUERY_SERVICE_CONFIGW *config = code == ERROR_INSUFFICIENT_BUFFER ? mem_zero(size) : NULL;
+    if (config != NULL)
+        code = QueryServiceConfigW(service, config, size, &size) ? ERROR_SUCCESS : GetLastError();
+    if (code == ERROR_SUCCESS)
+        *ret_line = win_text(config->lpBinaryPathName);
+    free(config);
+    return code == ERROR_SUCCESS ? NULL : error_win32(code, "QueryServiceConfig", name, NULL);
+}
+
+/* ---- the command line before the last change ---- */
+
+#define PREVIOUS L"PreviousImagePath"
+
+static struct error *parameters_key(const char *name, wchar_t **ret_key)
+{
+    char *key = str_format("SYSTEM\\CurrentControlSet\\Services\\%s\\Parameters", name);
+    struct error *error = win_wide(key, ret_key);
+    free(key);
+    return error;
+}
+
+static struct error *previous_write(const char *name, const char *line)
+{
+    wchar_t *key = NULL, *wide = NULL;
+    struct error *error = parameters_key(name, &key);
+    if (error == NULL)
+        error = win_wide(line, &wide);
+    if (error == NULL) {
+        LSTATUS status = RegSetKeyValueW(HKEY_LOCAL_MACHINE, key, PREVIOUS, REG_SZ, wide,
+                                         (DWORD)((wcslen(wide) + 1) * sizeof *wide));
+        if (status != ERROR_SUCCESS)
+            error = error_win32((uint32_t)status, "remember the command line", name, NULL);
+    }
+    free(wide);
+    free(key);
+    return error;
+}
+
+/* NULL in *ret_line: none is remembered. */
+static struct error *previous_read(const char *name, wchar_t **ret_line)
+{
+    wchar_t *key = NULL, line[4096];
+    DWORD size = sizeof line;
+    struct error *error = parameters_key(name, &key);
+    if (error != NULL)
+        return error;
+    LSTATUS status = RegGetValueW(HKEY_LOCAL_MACHINE, key, PREVIOUS, RRF_RT_REG_SZ, NULL, line, &size);
+    free(key);
+    if (status != ERROR_SUCCESS && status != ERROR_FILE_NOT_FOUND)
+        return error_win32((uint32_t)status, "read the command line before", name, NULL);
+    wchar_t *copy = NULL;
+    if (status == ERROR_SUCCESS) {
+        copy = mem_new_array(size / sizeof *line, wchar_t);
+        memcpy(copy, line, size);
+    }
+    *ret_line = copy;
+    return NULL;
+}
+
+/* ---- what belongs to a service ---- */
+
+/* Whether an administrator, or we, have said what is to happen after a failure: the rest is then left as it is, too. */
+static bool is_configured(SC_HANDLE service)
+{
+    union {
+        SERVICE_FAILURE_ACTIONSW actions;
+        BYTE room[8192]; /* the most that the call gives */
+    } found = {0};
+    DWORD size;
+    return QueryServiceConfig2W(service, SERVICE_CONFIG_FAILURE_ACTIONS, found.room, sizeof found, &size) &&
+           found.actions.cActions != 0;
 }
 
 static struct error *configure(SC_HANDLE service, const struct registration *registration)
@@ -216,56 +215,65 @@ static struct error *ensure_data_folder(void)
     return error;
 }
 
+/* Makes the service; *ret_created false: it is there already. */
+static struct error *create_or_open(SC_HANDLE manager, const char *name_text, const wchar_t *name,
+                                    SC_HANDLE *ret_service, bool *ret_created)
+{
+    wchar_t *display = NULL;
+    char *text = strcmp(name_text, "hcsd") == 0 ? str_copy("hcsd container service")
+                                                : str_format("hcsd container service (%s)", name_text);
+    struct error *error = win_wide(text, &display);
+    free(text);
+    if (error != NULL)
+        return error;
+    /* Its command line follows. */
+    SC_HANDLE service =
+        CreateServiceW(manager, name, display, SERVICE_ALL_ACCESS, SERVICE_WIN32_OWN_PROCESS, SERVICE_AUTO_START,
+                       SERVICE_ERROR_NORMAL, L"hcsd.exe", NULL, NULL, NULL, NULL, NULL);
+    free(display);
+    *ret_created = service != NULL;
+    if (service == NULL && GetLastError() == ERROR_SERVICE_EXISTS)
+        service = OpenServiceW(manager, name, SERVICE_ALL_ACCESS);
+    *ret_service = service;
+    return service != NULL ? NULL : error_win32(GetLastError(), "CreateService", name_text, NULL);
+}
+
 struct error *registration_add(const struct registration *registration)
 {
     SC_HANDLE manager = NULL, service = NULL;
-    wchar_t *name = NULL, *display = NULL, *line = NULL;
+    wchar_t *name = NULL, *line = NULL;
+    char *before = NULL;
     bool created = false;
-    char *text = strcmp(registration->name, "hcsd") == 0
-                     ? str_copy("hcsd container service")
-                     : str_format("hcsd container service (%s)", registration->name);
     struct error *error = win_wide(registration->name, &name);
     if (error == NULL)
-        error = win_wide(text, &display);
-    if (error == NULL)
-        error = command_line(registration, &line);
-    if (error == NULL)
         error = open_manager(SC_MANAGER_CONNECT | SC_MANAGER_CREATE_SERVICE, &manager);
-    if (error != NULL)
-        goto out;
-
-    service = CreateServiceW(manager, name, display, SERVICE_ALL_ACCESS, SERVICE_WIN32_OWN_PROCESS, SERVICE_AUTO_START,
-                             SERVICE_ERROR_NORMAL, line, NULL, NULL, NULL, NULL, NULL);
-    created = service != NULL;
-    if (service == NULL && GetLastError() == ERROR_SERVICE_EXISTS) {
-        service = OpenServiceW(manager, name, SERVICE_ALL_ACCESS);
-        if (service != NULL &&
-            !ChangeServiceConfigW(service, SERVICE_WIN32_OWN_PROCESS, SERVICE_AUTO_START, SERVICE_ERROR_NORMAL, line,
-                                  NULL, NULL, NULL, NULL, NULL, display)) {
-            error = error_win32(GetLastError(), "ChangeServiceConfig", registration->name, NULL);
-            goto out;
-        }
-    }
-    if (service == NULL) {
-        error = error_win32(GetLastError(), "CreateService", registration->name, NULL);
-        goto out;
-    }
-    error = configure(service, registration);
     if (error == NULL)
-        error = registration_ensure_event_source(registration->name);
+        error = create_or_open(manager, registration->name, name, &service, &created);
+    if (error == NULL && !created)
+        error = read_command_line(service, registration->name, &before);
+    if (error == NULL)
+        error = command_line(registration, before, &line);
+    if (error == NULL && !created)
+        error = previous_write(registration->name, before);
+    if (error == NULL && !ChangeServiceConfigW(service, SERVICE_NO_CHANGE, SERVICE_NO_CHANGE, SERVICE_NO_CHANGE, line,
+                                               NULL, NULL, NULL, NULL, NULL, NULL))
+        error = error_win32(GetLastError(), "ChangeServiceConfig", registration->name, NULL);
+    if (error == NULL &&
+        (created || !is_configured(service) || registration->delayed_start || registration->required_privileges))
+        error = configure(service, registration);
+    if (error == NULL)
+        error = event_source_ensure(registration->name);
     if (error == NULL)
         error = ensure_data_folder();
     if (error != NULL && created)
         DeleteService(service);
-out:
     if (service != NULL)
         CloseServiceHandle(service);
     if (manager != NULL)
         CloseServiceHandle(manager);
+    free(before);
     free(line);
-    free(display);
     free(name);
-    free(text);
     return error;
 }
 
@@ -274,14 +282,25 @@ static void CALLBACK status_changed(void *parameter)
     (void)parameter; /* the alertable wait has ended, that is all */
 }
 
-/* Sends STOP and waits for STOPPED. */
+static unsigned left_until(uint64_t end)
+{
+    uint64_t now = clock_ms();
+    return now < end ? (unsigned)(end - now) : 0;
+}
+
+/* Sends STOP, waits for STOPPED, and for the end of the process: until then its files cannot be replaced. */
 static struct error *stop_service(SC_HANDLE service, const char *name)
 {
     SERVICE_STATUS_PROCESS status;
     SERVICE_STATUS ignored;
     DWORD size;
+    HANDLE process = NULL;
+    uint64_t end = clock_ms() + STOP_WAIT_MS;
+    if (QueryServiceStatusEx(service, SC_STATUS_PROCESS_INFO, (BYTE *)&status, sizeof status, &size) &&
+        status.dwProcessId != 0)
+        process = OpenProcess(SYNCHRONIZE, FALSE, status.dwProcessId);
     if (!ControlService(service, SERVICE_CONTROL_STOP, &ignored) && GetLastError() == ERROR_SERVICE_NOT_ACTIVE)
-        return NULL;
+        goto stopped;
     /* The system writes into it as long as the notification is pending. */
     SERVICE_NOTIFYW *notify = mem_new(SERVICE_NOTIFYW);
     notify->dwVersion = SERVICE_NOTIFY_STATUS_CHANGE;
@@ -289,13 +308,22 @@ static struct error *stop_service(SC_HANDLE service, const char *name)
     DWORD code = NotifyServiceStatusChangeW(service, SERVICE_NOTIFY_STOPPED, notify);
     if (code == ERROR_SUCCESS)
         SleepEx(STOP_WAIT_MS, TRUE); /* banned-ok: the alertable wait for the notification */
-    if (!QueryServiceStatusEx(service, SC_STATUS_PROCESS_INFO, (BYTE *)&status, sizeof status, &size))
-        return error_win32(GetLastError(), "QueryServiceStatusEx", name, NULL);
-    if (status.dwCurrentState != SERVICE_STOPPED)
+    if (!QueryServiceStatusEx(service, SC_STATUS_PROCESS_INFO, (BYTE *)&status, sizeof status, &size)) {
+        code = GetLastError();
+        win_close(process);
+        return error_win32(code, "QueryServiceStatusEx", name, NULL);
+    }
+    if (status.dwCurrentState != SERVICE_STOPPED) {
+        win_close(process);
         return error_make(ERROR_KIND_DEADLINE_EXCEEDED, "stop the service", name,
                           "it has not stopped within %d seconds; look at its events, or end process %lu",
                           STOP_WAIT_MS / 1000, (unsigned long)status.dwProcessId);
+    }
     free(notify);
+stopped:
+    if (process != NULL)
+        WaitForSingleObject(process, left_until(end));
+    win_close(process);
     return NULL;
 }
 
@@ -322,19 +350,101 @@ static void close_both(SC_HANDLE manager, SC_HANDLE service)
         CloseServiceHandle(manager);
 }
 
+static bool is_absent(const struct error *error)
+{
+    return error != NULL && error->origin == ERROR_ORIGIN_WIN32 && error->code == ERROR_SERVICE_DOES_NOT_EXIST;
+}
+
+struct error *registration_stop(const char *name)
+{
+    SC_HANDLE manager = NULL, service = NULL;
+    struct error *error = open_service(name, SERVICE_STOP | SERVICE_QUERY_STATUS, &manager, &service);
+    if (error == NULL)
+        error = stop_service(service, name);
+    if (is_absent(error)) {
+        error_free(error);
+        error = NULL;
+    }
+    close_both(manager, service);
+    return error;
+}
+
 struct error *registration_remove(const char *name)
 {
     SC_HANDLE manager = NULL, service = NULL;
     struct error *error = open_service(name, SERVICE_STOP | SERVICE_QUERY_STATUS | DELETE, &manager, &service);
-    if (error != NULL && error->origin == ERROR_ORIGIN_WIN32 && error->code == ERROR_SERVICE_DOES_NOT_EXIST)
+    if (is_absent(error))
         error = error_set_kind(error, ERROR_KIND_NOT_FOUND);
     if (error == NULL)
         error = stop_service(service, name);
     if (error == NULL && !DeleteService(service))
         error = error_win32(GetLastError(), "DeleteService", name, NULL);
     if (error == NULL)
-        error = remove_event_source(name);
+        error = event_source_remove(name);
     close_both(manager, service);
+    return error;
+}
+
+struct error *registration_restore(const char *name)
+{
+    SC_HANDLE manager = NULL, service = NULL;
+    wchar_t *line = NULL;
+    struct error *error = previous_read(name, &line);
+    if (error == NULL && line == NULL)
+        return registration_remove(name);
+    if (error == NULL)
+        error = open_service(name, SERVICE_CHANGE_CONFIG, &manager, &service);
+    if (error == NULL && !ChangeServiceConfigW(service, SERVICE_NO_CHANGE, SERVICE_NO_CHANGE, SERVICE_NO_CHANGE, line,
+                                               NULL, NULL, NULL, NULL, NULL, NULL))
+        error = error_win32(GetLastError(), "ChangeServiceConfig", name, NULL);
+    close_both(manager, service);
+    free(line);
+    return error;
+}
+
+struct error *registration_is_own(const char *name, bool *ret_own)
+{
+    SC_HANDLE manager = NULL, service = NULL;
+    char *line = NULL, *program = NULL;
+    bool own = false;
+    struct error *error = open_service(name, SERVICE_QUERY_CONFIG, &manager, &service);
+    if (error == NULL)
+        error = read_command_line(service, name, &line);
+    if (is_absent(error)) {
+        error_free(error);
+        error = NULL;
+    }
+    if (error == NULL && line != NULL)
+        error = event_source_program(&program);
+    if (program != NULL) {
+        size_t quote = line[0] == '"', size = strlen(program);
+        char *found = strlen(line) >= quote + size ? str_copy_n(line + quote, size) : str_copy("");
+        own = text_equal_ascii_nocase(found, program);
+        free(found);
+    }
+    if (error == NULL)
+        *ret_own = own;
+    close_both(manager, service);
+    free(program);
+    free(line);
+    return error;
+}
+
+struct error *registration_config_file(const char *name, char **ret_path)
+{
+    SC_HANDLE manager = NULL, service = NULL;
+    char *line = NULL;
+    struct error *error = open_service(name, SERVICE_QUERY_CONFIG, &manager, &service);
+    if (error == NULL)
+        error = read_command_line(service, name, &line);
+    if (is_absent(error)) {
+        error_free(error);
+        error = NULL;
+    }
+    if (error == NULL)
+        *ret_path = config_of(line);
+    close_both(manager, service);
+    free(line);
     return error;
 }
 

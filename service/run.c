@@ -13,6 +13,7 @@
 #include "daemon/log/console.h"
 #include "daemon/log/log.h"
 #include "service/entry.h"
+#include "service/event_source.h"
 #include "service/registration.h"
 
 #define LOG_CLOSE_MS     3000
@@ -39,7 +40,7 @@ static void exhausted(void *context)
 /* What a service that was made with sc.exe alone lacks. */
 static void complete_registration(const char *name)
 {
-    struct error *error = registration_ensure_event_source(name);
+    struct error *error = event_source_ensure(name);
     if (error != NULL) {
         char *text = error_text(error);
         event_emit(EVENT_SERVICE_FALLBACK, "an event source of the service's own", text);
