@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/win.h"
 #include "daemon/worker/message.h"
@@ -240,6 +241,7 @@ struct control {
     struct work *work; /* NULL: idle */
     HANDLE thread;     /* the job's */
     struct beat last;
+    uint64_t beat_ms; /* when progress is told next */
 };
 
 static void end_job(struct control *control);
@@ -260,6 +262,7 @@ static struct error *begin_job(struct control *control, json_t *message)
     atomic_store(&work->phase, "begin");
     export_control_init(&work->control);
     export_control_init(&work->cleaning);
+    control->beat_ms = clock_ms() + BEAT_MS;
     control->work = work;
     control->thread = CreateThread(NULL, JOB_STACK, work_thread, work, STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
     if (control->thread == NULL)
@@ -364,6 +367,18 @@ static struct error *take_frame(struct control *control)
     return error;
 }
 
+/* How long to wait before progress is to be told. By the clock, not since the last message: a reader that takes its stream
+ * quickly sends credit all the time. */
+static DWORD until_beat(struct control *control)
+{
+    uint64_t now = clock_ms();
+    if (control->beat_ms <= now) {
+        beat_send(control->work, &control->last);
+        control->beat_ms = now + BEAT_MS;
+    }
+    return (DWORD)(control->beat_ms - now);
+}
+
 static struct error *control_loop(struct worker *worker)
 {
     struct control control = {.worker = worker};
@@ -373,10 +388,10 @@ static struct error *control_loop(struct worker *worker)
             return error;
         bool busy = control.work != NULL;
         HANDLE handles[2] = {wire_read_event(worker->wire), control.thread};
-        DWORD waited = WaitForMultipleObjects(busy ? 2 : 1, handles, FALSE, busy ? BEAT_MS : INFINITE);
+        DWORD waited = WaitForMultipleObjects(busy ? 2 : 1, handles, FALSE, busy ? until_beat(&control) : INFINITE);
         if (waited == WAIT_TIMEOUT)
-            beat_send(control.work, &control.last);
-        else if (waited == WAIT_OBJECT_0)
+            continue;
+        if (waited == WAIT_OBJECT_0)
             error = take_frame(&control);
         else if (busy && waited == WAIT_OBJECT_0 + 1)
             end_job(&control);

@@ -83,6 +83,28 @@ static void test_to_file_and_stream(void **state)
     close_layers(&layers);
 }
 
+/* A reader that takes each piece at once has the worker's first thread busy with credit: what is told of the progress, which
+ * the watchdog lives on, must come all the same. */
+static void test_stream_tells_its_progress(void **state)
+{
+    (void)state;
+    struct layers layers;
+    struct client client = {0};
+    open_layers(&layers, NULL, 160000000);
+    struct export_request request = request_of(&layers, NULL);
+    client_submit(&client, layers.fixture.jobs, &request, 1, 0);
+    client_wait_closed(&client);
+    client_expect_done(&client);
+    assert_int_equal(client.bytes, client.result->size);
+    const char *told = strstr(client.order, "dp"), *result = strchr(client.order, 'r');
+    if (told == NULL || result == NULL || told > result)
+        print_error("expected progress between pieces of the stream and before the result, found \"%s\"\n",
+                    client.order);
+    assert_true(told != NULL && result != NULL && told < result);
+    client_free(&client);
+    close_layers(&layers);
+}
+
 static void test_base_layer_in_place(void **state)
 {
     (void)state;
@@ -462,6 +484,7 @@ int main(void)
     fixture_main("export");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_to_file_and_stream),
+        cmocka_unit_test(test_stream_tells_its_progress),
         cmocka_unit_test(test_base_layer_in_place),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_queue_and_owner),
