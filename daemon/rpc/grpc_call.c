@@ -30,16 +30,19 @@ void step_init(struct step *step, void (*run)(void *context, bool ok), void *con
     *step = (struct step){.functor = {.functor_run = step_run, .inlineable = 1}, .run = run, .context = context};
 }
 
+/* Not counted as running: gRPC is not below us here, so a batch that ends at once would call its step from inside the call
+ * that started it, maybe with the caller's locks held. What is asked for from in here is posted once more. */
 static void CALLBACK post_run(TP_CALLBACK_INSTANCE *instance, void *context)
 {
     (void)instance;
-    step_run(context, 1);
+    struct step *step = context;
+    step->run(step->context, true);
 }
 
 void step_post(struct step *step)
 {
     if (!TrySubmitThreadpoolCallback(post_run, step, NULL))
-        step_run(&step->functor, 1); /* no resources: here, rather than never */
+        post_run(NULL, step); /* no resources: here, rather than never */
 }
 
 bool step_is_running(void)
@@ -231,12 +234,12 @@ static void receive(struct rpc_call *call)
     batch_start(call, &op, 1, &call->receive_step);
 }
 
-/* Bidi: the next message, once the handler is done with the last and its answer has left. */
+/* Bidi: the next message, once the handler is done with the last and its answer has left. Asked for even when the client is
+ * gone: then there is none, which is how the handler learns that it is to end the call. */
 static void receive_next(struct rpc_call *call)
 {
     AcquireSRWLockExclusive(&call->lock);
-    bool next =
-        !call->ended && !call->sending && !call->handling && !call->receiving && !call->half_closed && !call->gone;
+    bool next = !call->ended && !call->sending && !call->handling && !call->receiving && !call->half_closed;
     call->receiving = call->receiving || next;
     if (next)
         atomic_fetch_add(&call->references, 1);

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "cli/client.h"
 #include "fixture.h"
@@ -311,6 +312,36 @@ static void stream_left_early_is_noticed(void **state)
     response_free(response);
 }
 
+static void wait_until_no_calls(void)
+{
+    struct rpc_server_counters counters;
+    uint64_t end = clock_ms() + 10000;
+    do
+        rpc_server_count(fixture.server, &counters);
+    while (counters.calls != 0 && clock_ms() < end && SwitchToThread() >= 0);
+    assert_int_equal(counters.calls, 0);
+}
+
+/* The answer is larger than what a client takes in unasked, so it is under way when the client goes. */
+static void talk_left_in_the_midst_of_an_answer_ends(void **state)
+{
+    (void)state;
+    char *large = mem_zero(900001);
+    memset(large, 'x', 900000);
+    for (unsigned i = 0; i < 20; i++) {
+        struct client_stream *opened = stream(ECHO "Talk", large, "");
+        if (i % 2 == 0) {
+            struct rpc_server_counters counters;
+            do
+                rpc_server_count(fixture.server, &counters);
+            while (counters.calls == 0);
+        }
+        client_stream_close(opened);
+    }
+    free(large);
+    wait_until_no_calls();
+}
+
 static void empty_stream_ends(void **state)
 {
     (void)state;
@@ -381,6 +412,7 @@ int main(int count, char **arguments)
         TEST(cancel_from_another_thread_reaches_the_handler),
         TEST(stream_delivers_all_in_order),
         TEST(stream_left_early_is_noticed),
+        TEST(talk_left_in_the_midst_of_an_answer_ends),
         TEST(empty_stream_ends),
         TEST(draining_refuses_new_calls),
         cmocka_unit_test_setup_teardown(close_with_a_call_in_flight_is_bounded, open_server, close_client),
