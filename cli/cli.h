@@ -31,6 +31,6 @@ void cli_free(void *message); /* NULL is fine */
 
 /* The tables of the nouns, each ended by an entry without a noun. */
 extern const struct command task_commands[], task_control_commands[], layer_commands[], job_commands[],
-    health_commands[], diag_commands[], version_commands[];
+    events_commands[], health_commands[], diag_commands[], version_commands[];
 
 #endif

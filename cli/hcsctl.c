@@ -38,9 +38,9 @@ void cli_free(void *message)
 /* All commands in one list, in the order of help. */
 static const struct command **gather(size_t *ret_count)
 {
-    static const struct command *const tables[] = {task_commands,   task_control_commands, layer_commands,
-                                                   job_commands,    health_commands,       diag_commands,
-                                                   version_commands};
+    static const struct command *const tables[] = {task_commands, task_control_commands, layer_commands,
+                                                   job_commands,  events_commands,       health_commands,
+                                                   diag_commands, version_commands};
     const struct command **commands = NULL;
     size_t count = 0;
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {

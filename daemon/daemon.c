@@ -16,12 +16,14 @@
 #include "base/path.h"
 #include "base/win.h"
 #include "daemon/config_file.h"
+#include "daemon/events/exchange.h"
 #include "daemon/folder.h"
 #include "daemon/jobs/jobs.h"
 #include "daemon/rpc/grpc_server.h"
 #include "daemon/rpc/health_service.h"
 #include "daemon/rpc/reflection_service.h"
 #include "daemon/services/services.h"
+#include "daemon/services/task_payload.h"
 #include "hcs/compute.h"
 #include "hcsd_version.h"
 #include "task/tasks.h"
@@ -34,7 +36,7 @@
 #define CLOSE_MS_MIN  500
 
 /* The services of the pipe, in this order: what the last two tell of are the ones before them. */
-enum { TASK, TASKS, LAYERS, JOBS, DIAGNOSTICS, HEALTH, REFLECTION, SERVICE_COUNT };
+enum { TASK, TASKS, EVENTS, LAYERS, JOBS, DIAGNOSTICS, HEALTH, REFLECTION, SERVICE_COUNT };
 
 struct daemon {
     struct daemon_options options;
@@ -47,6 +49,7 @@ struct daemon {
     struct compute *compute;
     struct jobs *jobs;
     struct tasks *tasks;
+    struct exchange *exchange;
     const struct rpc_service *services[SERVICE_COUNT];
     struct health_service *health;
     struct reflection_service *reflection;
@@ -210,8 +213,14 @@ static struct error *release_layers(void *context, const char *holder, const cha
 
 static void task_event(void *context, const char *topic, const struct task_view *view)
 {
-    (void)context;
+    struct daemon *daemon = context;
+    Google__Protobuf__Any event;
     log_debug("%s %s/%s %s", topic, view->containerd_namespace, view->id, view->exec_id);
+    if (!payload_event(topic, view, &event))
+        return;
+    exchange_publish(daemon->exchange, envelope_new(clock_wall_ns(), view->containerd_namespace, topic, event.type_url,
+                                                    event.value.data, event.value.len));
+    any_free(&event);
 }
 
 static struct error *open_jobs(struct daemon *daemon)
@@ -309,6 +318,7 @@ static struct error *open_services(struct daemon *daemon)
     };
     daemon->services[TASK] = task_service_open(daemon->tasks);
     daemon->services[TASKS] = tasks_service_open(daemon->tasks);
+    daemon->services[EVENTS] = events_service_open(daemon->exchange);
     daemon->services[LAYERS] = layers_service_open(daemon->jobs);
     daemon->services[JOBS] = jobs_service_open(daemon->jobs);
     daemon->services[DIAGNOSTICS] = diagnostics_service_open(&diagnostics);
@@ -375,6 +385,7 @@ static unsigned close_all(struct daemon *daemon, uint64_t end)
     health_service_close(daemon->health);
     for (int i = TASK; i < HEALTH; i++)
         service_close(daemon->services[i]);
+    exchange_close(daemon->exchange);
     win_close(daemon->lock);
     config_free(daemon->latest);
     config_free(daemon->config);
@@ -452,6 +463,7 @@ struct error *daemon_start(const struct daemon_options *options, const struct da
     struct error *error = NULL;
     bool optional = options->config_file == NULL;
     daemon->options = *options;
+    daemon->exchange = exchange_open();
     if (optional)
         error = config_file_path(&daemon->config_file);
     else

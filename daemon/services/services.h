@@ -13,6 +13,7 @@
 #include "daemon/rpc/call.h"
 #include "task/tasks.h"
 
+struct exchange;
 struct guard;
 
 /* containerd.task.v3.Task, with containerd.task.v2.Task as the alias. Checkpoint is UNIMPLEMENTED, saying why. */
@@ -20,6 +21,9 @@ const struct rpc_service *task_service_open(struct tasks *tasks);
 
 /* hcsd.v1.Tasks: List, ForceDelete, RenderCreate. */
 const struct rpc_service *tasks_service_open(struct tasks *tasks);
+
+/* containerd.services.events.v1.Events: Publish, Forward, Subscribe. Outlived by the exchange (daemon/events/exchange.h). */
+const struct rpc_service *events_service_open(struct exchange *exchange);
 
 /* hcsd.v1.Layers: Export. */
 const struct rpc_service *layers_service_open(struct jobs *jobs);

@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""hcsctl events: what happens, in the order in which it happens to each container, with containerd's topics and payloads."""
+
+import json
+import os
+import sys
+import threading
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from host import Host, wait_until  # noqa: E402
+
+
+class Stream:
+    """hcsctl events in the background; its lines as they come."""
+
+    def __init__(self, host, *arguments):
+        self.host = host
+        self.events = []
+        self.process = host.start(*host.ctl_command("--json", "events", *arguments))
+        self.thread = threading.Thread(target=self.read, daemon=True)
+        self.thread.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            self.events.append(json.loads(line))
+
+    def of(self, name):
+        return [event for event in list(self.events) if event["event"] and event["event"]["container_id"] == name]
+
+    def end(self):
+        self.process.kill()
+        self.thread.join(60)
+
+
+class Events(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.host = Host("lifecycle-events").boot()
+        cls.host.write_config()
+        cls.host.start_console()
+        cls.probes = 0
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.host.end()
+
+    def subscribe(self, *filters):
+        """A stream that is known to have begun: a container was seen being made."""
+        arguments = [part for filter in (*filters, "event.container_id~=^probe") for part in ("--filter", filter)] if filters else []
+        stream = Stream(self.host, *arguments)
+        self.addCleanup(stream.end)
+
+        def probe():
+            Events.probes += 1
+            name = f"probe-{Events.probes}"
+            self.host.ctl("task", "create", "--bundle", self.host.make_bundle("probe", "emu:exit 0"), name)
+            self.host.ctl("task", "delete", name)
+            return any(event["topic"] == "/tasks/delete" for event in stream.events)
+        wait_until("the subscription to have begun", probe, 60)
+        return stream
+
+    def life(self, name, namespace="default"):
+        host, space = self.host, ("--namespace", namespace)
+        host.ctl(*space, "task", "create", "--bundle", host.make_bundle(name, "emu:sleep 3600"), name)
+        host.ctl(*space, "task", "start", name)
+        host.ctl(*space, "task", "exec", name, "one", "--", "emu:exit 5")
+        host.ctl(*space, "task", "kill", "--signal", "9", name)
+        host.ctl(*space, "task", "wait", name)
+        host.ctl(*space, "task", "delete", name)
+
+    def test_a_life_in_order(self):
+        stream = self.subscribe()
+        self.life("web")
+        wait_until("the delete event", lambda: [e for e in stream.of("web") if e["topic"] == "/tasks/delete" and not e["event"]["id"]])
+        events = stream.of("web")
+        self.assertEqual(["create", "start", "exec-added", "exec-started", "exit", "delete", "exit", "delete"],
+                         [event["topic"].removeprefix("/tasks/") for event in events])
+        create, start, added, started, exec_exit, exec_delete, exit_, delete = events
+        self.assertEqual("containerd.events.TaskCreate", create["type"])
+        self.assertEqual("C:\\bundles\\web", create["event"]["bundle"])
+        self.assertEqual(0, create["event"]["pid"])
+        self.assertGreater(start["event"]["pid"], 0)
+        self.assertEqual("one", added["event"]["exec_id"])
+        self.assertEqual(started["event"]["pid"], exec_exit["event"]["pid"])
+        self.assertEqual(("one", 5), (exec_exit["event"]["id"], exec_exit["event"]["exit_status"]))
+        self.assertEqual("one", exec_delete["event"]["id"])
+        self.assertEqual(("web", start["event"]["pid"]), (exit_["event"]["id"], exit_["event"]["pid"]))
+        self.assertRegex(exit_["event"]["exited_at"], r"^20\d\d-\d\d-\d\dT")
+        self.assertEqual(exit_["event"]["exited_at"], delete["event"]["exited_at"])
+        self.assertEqual({"default"}, {event["namespace"] for event in events})
+        times = [event["timestamp"] for event in events]
+        self.assertTrue(all(times), times)
+
+    def test_events_span_namespaces_and_filters_choose(self):
+        everything = self.subscribe()
+        exits = self.subscribe("topic==/tasks/exit,namespace==other")
+        one = self.subscribe("event.container_id==b-web")
+        self.life("a-web")
+        self.life("b-web", "other")
+
+        def is_over(stream, name, topic, count):
+            return lambda: len([e for e in stream.of(name) if e["topic"] == topic]) == count
+        wait_until("all of a", is_over(everything, "a-web", "/tasks/delete", 2))
+        wait_until("all of b", is_over(everything, "b-web", "/tasks/delete", 2))
+        wait_until("exits of b", is_over(exits, "b-web", "/tasks/exit", 2))
+        wait_until("deletes of b", is_over(one, "b-web", "/tasks/delete", 2))
+        self.assertEqual({"other"}, {event["namespace"] for event in everything.of("b-web")})
+        self.assertEqual({"/tasks/exit"}, {event["topic"] for event in exits.of("b-web")})
+        self.assertEqual([], exits.of("a-web"))
+        self.assertEqual([], one.of("a-web"))
+        self.assertEqual(8, len(one.of("b-web")))
+
+    def test_pause_is_an_event(self):
+        host, stream = self.host, self.subscribe("topic~=\"^/tasks/(paused|resumed)$\"")
+        base = host.make_layer("vm-base", {"hello.txt": b"hello\n"})
+        os.makedirs(host.unix(base + "\\UtilityVM"), exist_ok=True)
+        bundle = host.make_bundle("vm", "emu:sleep 3600", root=None,
+                                  windows={"layerFolders": [base, host.make_scratch("vm-scratch")], "hyperv": {}})
+        host.ctl("task", "create", "--bundle", bundle, "vm")
+        host.ctl("task", "start", "vm")
+        host.ctl("task", "pause", "vm")
+        host.ctl("task", "resume", "vm")
+        host.ctl("task", "delete", "--force", "vm")
+        wait_until("resumed", lambda: len(stream.of("vm")) == 2)
+        self.assertEqual(["/tasks/paused", "/tasks/resumed"], [event["topic"] for event in stream.of("vm")])
+
+    def test_a_filter_that_cannot_be_read_ends_the_stream(self):
+        error = self.host.refused("events", "--filter", "topic=nonsense")
+        self.assertEqual("INVALID_ARGUMENT", error["code"])
+        self.assertIn("operator", error["message"])
+
+    def test_what_could_not_start_has_an_exit(self):
+        stream, host = self.subscribe("event.container_id==nofile"), self.host
+        host.ctl("task", "create", "--bundle", host.make_bundle("nofile", ["C:\\no\\such.exe"]), "nofile")
+        host.refused("task", "start", "nofile")
+        host.ctl("task", "delete", "nofile")
+        wait_until("its delete", lambda: [e for e in stream.of("nofile") if e["topic"] == "/tasks/delete"])
+        self.assertEqual(["/tasks/create", "/tasks/exit", "/tasks/delete"], [event["topic"] for event in stream.of("nofile")])
+        self.assertEqual((127, 0), tuple(stream.of("nofile")[1]["event"][key] for key in ("exit_status", "pid")))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
