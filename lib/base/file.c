@@ -39,6 +39,19 @@ static void pause_before_retry(const struct pause *pause, unsigned try)
     pause->wait(pause->context, 2u << try);
 }
 
+/* A link may lead to a pipe: whoever serves it then learns who we are, but cannot act as us. */
+static HANDLE open_patiently(const wchar_t *wide)
+{
+    for (unsigned try = 0;; try++) {
+        HANDLE file =
+            CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, OPEN_EXISTING,
+                        FILE_FLAG_BACKUP_SEMANTICS | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION, NULL);
+        if (file != INVALID_HANDLE_VALUE || GetLastError() != ERROR_SHARING_VIOLATION || try == TRIES - 1)
+            return file;
+        pause_before_retry(NULL, try);
+    }
+}
+
 struct error *file_read(const char *path, size_t limit, struct buffer *ret_content)
 {
     struct buffer content = {0};
@@ -47,12 +60,15 @@ struct error *file_read(const char *path, size_t limit, struct buffer *ret_conte
     struct error *error = win_path(path, &wide);
     if (error != NULL)
         return error;
-    file = CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, OPEN_EXISTING,
-                       FILE_ATTRIBUTE_NORMAL | FILE_FLAG_BACKUP_SEMANTICS, NULL);
+    file = open_patiently(wide);
     free(wide);
     if (file == INVALID_HANDLE_VALUE)
         return error_win32(GetLastError(), "open file", path, NULL);
     FILE_STANDARD_INFO info;
+    if (GetFileType(file) != FILE_TYPE_DISK) {
+        error = error_make(ERROR_KIND_FAILED_PRECONDITION, "read file", path, "it is a pipe or a device, no file");
+        goto done;
+    }
     if (!GetFileInformationByHandleEx(file, FileStandardInfo, &info, sizeof info)) {
         error = error_win32(GetLastError(), "read file", path, NULL);
         goto done;

@@ -13,8 +13,8 @@
 #include "base/clock.h"
 #include "base/error.h"
 
-/* The whole file into an empty buffer. A file larger than `limit` bytes is RESOURCE_EXHAUSTED and not read; a directory
- * is FAILED_PRECONDITION. */
+/* The whole file into an empty buffer. A file larger than `limit` bytes is RESOURCE_EXHAUSTED and not read; a directory, a
+ * pipe or a device is FAILED_PRECONDITION. What others hold open for themselves alone is retried for about a second. */
 struct error *file_read(const char *path, size_t limit, struct buffer *ret_content) ERROR_MUST_CHECK;
 
 /* Puts `data` in place of the file at once: written to a temporary file in the same folder (NAME.tmp-PID-N), flushed, then

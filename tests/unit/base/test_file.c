@@ -105,6 +105,22 @@ static void writes_replaces_and_reads(void **state)
     free(path);
 }
 
+/* Reading one would wait for whoever serves it, and let him act as the reader. */
+static void a_pipe_is_no_file(void **state)
+{
+    (void)state;
+    char *path = str_format("\\\\.\\pipe\\hcsd-file-test-%lu", GetCurrentProcessId());
+    wchar_t *wide = NULL;
+    ok(win_wide(path, &wide));
+    HANDLE pipe = CreateNamedPipeW(wide, PIPE_ACCESS_DUPLEX, PIPE_TYPE_BYTE, 1, 4096, 4096, 0, NULL);
+    assert_true(pipe != INVALID_HANDLE_VALUE);
+    struct buffer content = {0};
+    expect(file_read(path, 100, &content), ERROR_KIND_FAILED_PRECONDITION);
+    CloseHandle(pipe);
+    free(wide);
+    free(path);
+}
+
 static void held_files_are_retried_with_a_bound(void **state)
 {
     (void)state;
@@ -199,11 +215,9 @@ static void paths_become_absolute(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(writes_replaces_and_reads),
-        cmocka_unit_test(held_files_are_retried_with_a_bound),
-        cmocka_unit_test(folders_are_made_listed_and_deleted),
-        cmocka_unit_test(temporary_names_are_recognised),
-        cmocka_unit_test(paths_become_absolute),
+        cmocka_unit_test(writes_replaces_and_reads),           cmocka_unit_test(a_pipe_is_no_file),
+        cmocka_unit_test(held_files_are_retried_with_a_bound), cmocka_unit_test(folders_are_made_listed_and_deleted),
+        cmocka_unit_test(temporary_names_are_recognised),      cmocka_unit_test(paths_become_absolute),
     };
     return cmocka_run_group_tests(tests, make_root, remove_root);
 }
