@@ -145,8 +145,8 @@ struct error *journal_encode(const char *kind, int version, const struct journal
     if (error != NULL)
         return error;
     json_t *keys = key->space != NULL ? json_pack("[s,s]", key->space, key->id) : json_pack("[s]", key->id);
-    json_t *document = json_pack("{s:s, s:i, s:o*, s:s, s:O}", "kind", kind, "version", version, "key", keys,
-                                 "checksum", checksum, "body", body);
+    json_t *document = json_pack("{s:s, s:i, s:o, s:s, s:O}", "kind", kind, "version", version, "key", keys, "checksum",
+                                 checksum, "body", body);
     char *text = document == NULL ? NULL : json_dumps(document, JSON_INDENT(1));
     json_decref(document);
     if (text == NULL)

@@ -107,9 +107,11 @@ static struct error *read_named(struct journal *journal, const char *name, struc
     char *path = path_join(journal->folder, name), *right_name = NULL;
     struct journal_document document = {0};
     struct error *error = file_read(path, DOCUMENT_MAX, &content);
-    if (error != NULL)
+    if (error != NULL && error->kind == ERROR_KIND_NOT_FOUND)
         goto out;
-    error = journal_decode((const char *)content.data, content.size, journal->kind, journal->version, name, &document);
+    if (error == NULL)
+        error =
+            journal_decode((const char *)content.data, content.size, journal->kind, journal->version, name, &document);
     if (error == NULL) {
         struct journal_key key = {document.space, document.id};
         error = journal_name(&key, &right_name);
@@ -222,7 +224,7 @@ struct error *journal_list(struct journal *journal, struct journal_list *ret_lis
         struct error *refused = read_named(journal, file->name, &list.documents[list.count]);
         if (refused == NULL)
             list.count++;
-        else
+        else if (refused->kind != ERROR_KIND_NOT_FOUND) /* removed since the folder was listed */
             list.refused[list.refused_count++] = str_copy(file->name);
         error_free(refused);
     }

@@ -1,9 +1,9 @@
 /* What must survive a crash: one document per object in a folder, replaced at once (written beside, flushed, renamed).
  *
- * A document that a newer hcsd wrote, or that is damaged, is told (event STATE_REFUSED), left untouched, and never written
- * over: saving under its key is refused too. Windows only. Thread-safe for different keys; saves and removals of one key
- * are the caller's to order. Calls block for as long as the disk does; files that scanners hold are retried for about a
- * second. */
+ * A document that a newer hcsd wrote, that is damaged or that cannot be read is told (event STATE_REFUSED), left untouched, and
+ * never written over: saving under its key is refused too. Windows only. Thread-safe for different keys; saves and
+ * removals of one key are the caller's to order. Calls block for as long as the disk does; files that scanners hold are
+ * retried for about a second. */
 #ifndef HCSD_JOURNAL_JOURNAL_H
 #define HCSD_JOURNAL_JOURNAL_H
 

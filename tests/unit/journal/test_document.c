@@ -167,9 +167,26 @@ static void test_refusals(void **state)
     free(text);
 }
 
+/* Without its key a document would be refused by the next start. */
+static void test_a_key_that_is_no_text_is_not_written(void **state)
+{
+    (void)state;
+    struct journal_key key = {NULL, "a\xff"};
+    char *text = NULL;
+    size_t size = 0;
+    json_t *body = json_object();
+    struct error *error = journal_encode("job", 1, &key, body, &text, &size);
+    assert_non_null(error);
+    assert_null(text);
+    error_free(error);
+    json_decref(body);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_key_that_is_no_text_is_not_written),
+
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_names_are_injective),
         cmocka_unit_test(test_names_are_bounded),
