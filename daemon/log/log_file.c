@@ -13,6 +13,13 @@ struct log_file {
     uint64_t size, size_max;
 };
 
+static void append(struct log_file *file, const void *line, size_t size)
+{
+    DWORD count = 0;
+    if (WriteFile(file->handle, line, (DWORD)size, &count, NULL))
+        file->size += count;
+}
+
 static struct error *open_current(struct log_file *file)
 {
     LARGE_INTEGER size;
@@ -34,7 +41,7 @@ static struct error *open_current(struct log_file *file)
     OVERLAPPED at = {.Offset = (DWORD)(file->size - 1), .OffsetHigh = (DWORD)((file->size - 1) >> 32)};
     DWORD count;
     if (file->size != 0 && ReadFile(handle, &last, 1, &count, &at) && last != '\n')
-        log_file_write(file, "\n", 1);
+        append(file, "\n", 1); /* no rotation: that opens the file, too */
     return NULL;
 }
 
@@ -78,13 +85,12 @@ static void rotate(struct log_file *file)
 
 void log_file_write(struct log_file *file, const void *line, size_t size)
 {
-    DWORD count = 0;
     if (file->handle != NULL && file->size != 0 && file->size + size > file->size_max)
         rotate(file);
     if (file->handle == NULL)
         error_free(open_current(file));
-    if (file->handle != NULL && WriteFile(file->handle, line, (DWORD)size, &count, NULL))
-        file->size += count;
+    if (file->handle != NULL)
+        append(file, line, size);
 }
 
 void log_file_close(struct log_file *file)

@@ -113,6 +113,36 @@ static void test_goes_on_and_mends_a_cut_line(void **state)
     remove_folder(folder);
 }
 
+/* A viewer that shares no deletion keeps the file in its place, a crash has cut its last line, and it is full: the next line
+ * is written all the same, and up to twice the size. */
+static void test_held_by_a_viewer(void **state)
+{
+    (void)state;
+    char *folder = make_folder("held"), *path = path_join(folder, "hcsd.log");
+    struct log_file *file = NULL;
+    assert_null(log_file_open(folder, 100, &file));
+    for (int i = 0; i < 9; i++)
+        log_file_write(file, "line 0123\n", 10);
+    log_file_write(file, "line is cu", 10);
+    log_file_close(file);
+    wchar_t *wide = NULL;
+    assert_null(win_path(path, &wide));
+    HANDLE viewer = CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE, NULL, OPEN_EXISTING, 0, NULL);
+    assert_true(viewer != INVALID_HANDLE_VALUE);
+    assert_null(log_file_open(folder, 100, &file));
+    log_file_write(file, "next\n", 5);
+    CloseHandle(viewer);
+    log_file_close(file);
+    struct buffer content = content_of(folder, "hcsd.log");
+    assert_int_equal(content.size, 106);
+    assert_string_equal((char *)content.data + 90, "line is cu\nnext\n");
+    assert_false(exists(folder, "hcsd.log.1"));
+    buffer_free(&content);
+    free(wide);
+    free(path);
+    remove_folder(folder);
+}
+
 /* The sink as a whole: events and debug lines, one JSON object a line. */
 static void test_sink(void **state)
 {
@@ -145,6 +175,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rotation_and_bound),
         cmocka_unit_test(test_goes_on_and_mends_a_cut_line),
+        cmocka_unit_test(test_held_by_a_viewer),
         cmocka_unit_test(test_sink),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
