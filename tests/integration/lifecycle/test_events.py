@@ -1,37 +1,14 @@
 #!/usr/bin/env python3
 """hcsctl events: what happens, in the order in which it happens to each container, with containerd's topics and payloads."""
 
-import json
 import os
 import sys
-import threading
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from host import Host, wait_until  # noqa: E402
-
-
-class Stream:
-    """hcsctl events in the background; its lines as they come."""
-
-    def __init__(self, host, *arguments):
-        self.host = host
-        self.events = []
-        self.process = host.start(*host.ctl_command("--json", "events", *arguments))
-        self.thread = threading.Thread(target=self.read, daemon=True)
-        self.thread.start()
-
-    def read(self):
-        for line in self.process.stdout:
-            self.events.append(json.loads(line))
-
-    def of(self, name):
-        return [event for event in list(self.events) if event["event"] and event["event"]["container_id"] == name]
-
-    def end(self):
-        self.process.kill()
-        self.thread.join(60)
+from stream import subscribed  # noqa: E402
 
 
 class Events(unittest.TestCase):
@@ -40,26 +17,13 @@ class Events(unittest.TestCase):
         cls.host = Host("lifecycle-events").boot()
         cls.host.write_config()
         cls.host.start_console()
-        cls.probes = 0
 
     @classmethod
     def tearDownClass(cls):
         cls.host.end()
 
     def subscribe(self, *filters):
-        """A stream that is known to have begun: a container was seen being made."""
-        arguments = [part for filter in (*filters, "event.container_id~=^probe") for part in ("--filter", filter)] if filters else []
-        stream = Stream(self.host, *arguments)
-        self.addCleanup(stream.end)
-
-        def probe():
-            Events.probes += 1
-            name = f"probe-{Events.probes}"
-            self.host.ctl("task", "create", "--bundle", self.host.make_bundle("probe", "emu:exit 0"), name)
-            self.host.ctl("task", "delete", name)
-            return any(event["topic"] == "/tasks/delete" for event in stream.events)
-        wait_until("the subscription to have begun", probe, 60)
-        return stream
+        return subscribed(self, self.host, *filters)
 
     def life(self, name, namespace="default"):
         host, space = self.host, ("--namespace", namespace)

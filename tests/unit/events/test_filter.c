@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 #include <stdlib.h>
@@ -20,11 +21,10 @@ static const char *field(void *context, const char *const *path, size_t depth)
         {"event.exec_id", ""},   {"event.io.stdin", "a \"b\", c"}, {"event.strange name", "x"},
     };
     char text[200] = "";
+    size_t size = 0;
     (void)context;
-    for (size_t i = 0; i < depth; i++) {
-        strncat(text, i == 0 ? "" : ".", sizeof text - strlen(text) - 1);
-        strncat(text, path[i], sizeof text - strlen(text) - 1);
-    }
+    for (size_t i = 0; i < depth && size < sizeof text; i++)
+        size += (size_t)snprintf(text + size, sizeof text - size, "%s%s", i == 0 ? "" : ".", path[i]);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (strcmp(rows[i].path, text) == 0)
             return rows[i].value;

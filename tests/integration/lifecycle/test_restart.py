@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""hcsd is killed and comes back: what ran runs on, and every exit is told exactly once."""
+
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from crowd import Crowd  # noqa: E402
+from host import EMULATOR, Host, wait_until  # noqa: E402
+from stream import Stream, subscribed  # noqa: E402
+
+COUNT = 100
+UNKNOWN = 0xFFFFFFFF
+
+
+class Restart(unittest.TestCase):
+    def setUp(self):
+        self.host = Host("lifecycle-restart").boot()
+        self.addCleanup(self.host.end)
+        self.host.write_config()
+        self.host.start_console()
+
+    def tasks(self, status):
+        return sorted(task["id"] for task in self.host.ctl("task", "ls").json["tasks"] if task["status"] == status)
+
+    def kill_hcsd(self):
+        self.host.stop_console()
+        wait_until("the emulator has noticed", lambda: not self.host.books()["clients"])
+
+    def break_container(self, name):
+        """It ends by itself."""
+        ended = self.host.run(os.path.join(EMULATOR, "hcsemu.exe"), "--break", name)
+        self.assertEqual(0, ended.status, ended.error_text)
+
+    def test_a_hundred_containers(self):
+        host = self.host
+        crowd = Crowd(host, COUNT, 1, "create", "start")
+        crowd.next(), crowd.next()
+        crowd.end()
+        names = sorted(f"crowd-{index}" for index in range(COUNT))
+        pids = {task["id"]: task["pid"] for task in host.ctl("task", "ls").json["tasks"]}
+        self.kill_hcsd()
+        # Ten end while nobody looks: their codes cannot be known.
+        missed = names[:10]
+        for name in missed:
+            self.break_container(name)
+        host.start_console()
+        stream = subscribed(self, host)
+        left = names[10:]
+        wait_until("what ended is told", lambda: self.tasks("stopped") == missed)
+        self.assertEqual(left, self.tasks("running"))
+        wait_until("all are taken up again", lambda: sum(
+            f"container {name} was taken up again (running)" in host.console_text() for name in left) == len(left))
+        self.assertEqual({name: pids[name] for name in left},
+                         {task["id"]: task["pid"] for task in host.ctl("task", "ls").json["tasks"] if task["status"] == "running"})
+        for name in missed[:3]:
+            self.assertEqual(UNKNOWN, host.ctl("task", "wait", name).json["exit_status"])
+        for name in left[:5]:  # by itself, without its process having ended
+            self.break_container(name)
+        for name in left[5:]:
+            host.ctl("task", "kill", "--signal", "KILL", name)
+        wait_until("all exits", lambda: len([e for e in stream.events if e["topic"] == "/tasks/exit" and
+                                             e["event"]["container_id"] in left]) >= len(left), 60)
+        for name in names:
+            host.ctl("task", "delete", name)
+        wait_until("all deletes", lambda: len([e for e in stream.events if e["topic"] == "/tasks/delete" and
+                                               e["event"]["container_id"] in names]) == len(names), 60)
+        exits = [e["event"]["container_id"] for e in stream.events if e["topic"] == "/tasks/exit" and
+                 e["event"]["container_id"] in names]
+        self.assertEqual(left, sorted(name for name in exits if name in left), "each exit exactly once")
+        self.assertEqual(len(set(exits)), len(exits), "no exit twice")
+        books = host.books()
+        self.assertEqual(({}, []), (books["systems"], books["prepared"]))
+
+    def test_states_survive(self):
+        host = self.host
+        base = host.make_layer("vm-base", {"hello.txt": b"hello\n"})
+        os.makedirs(host.unix(base + "\\UtilityVM"))
+        host.ctl("task", "create", "--bundle", host.make_bundle("created", "emu:sleep 3600"), "created")
+        host.ctl("task", "create", "--bundle", host.make_bundle("stopped", "emu:exit 7"), "stopped")
+        host.ctl("task", "start", "stopped")
+        host.ctl("task", "wait", "stopped")
+        bundle = host.make_bundle("paused", "emu:sleep 3600", root=None,
+                                  windows={"layerFolders": [base, host.make_scratch("paused-scratch")], "hyperv": {}})
+        host.ctl("task", "create", "--bundle", bundle, "paused")
+        host.ctl("task", "start", "paused")
+        host.ctl("task", "pause", "paused")
+        host.ctl("--namespace", "other", "task", "create", "--bundle", host.make_bundle("elsewhere", "emu:sleep 3600"), "elsewhere")
+        self.kill_hcsd()
+        host.start_console()
+        wait_until("the paused one is taken up again", lambda: "paused was taken up again" in host.console_text())
+        self.assertEqual((["created"], ["stopped"], ["paused"]), (self.tasks("created"), self.tasks("stopped"), self.tasks("paused")))
+        self.assertEqual(7, host.ctl("task", "state", "stopped").json["exit_status"])
+        self.assertEqual("created", host.ctl("--namespace", "other", "task", "state", "elsewhere").json["status"])
+        self.assertEqual("NOT_FOUND", host.refused("task", "state", "elsewhere")["code"])
+        wait_until("the created one can be started", lambda: host.ctl("task", "start", "created", ok=False).status == 0)
+        host.ctl("task", "resume", "paused")
+        for name in ("created", "paused"):
+            host.ctl("task", "kill", "--signal", "9", name)
+            self.assertNotEqual(UNKNOWN, host.ctl("task", "wait", name).json["exit_status"])
+        for name in ("created", "paused", "stopped"):
+            host.ctl("task", "delete", name)
+        host.ctl("--namespace", "other", "task", "delete", "elsewhere")
+        self.assertEqual({}, host.books()["systems"])
+
+    def test_it_ends_by_itself_and_is_cleaned_up(self):
+        host, stream = self.host, subscribed(self, self.host)
+        host.ctl("task", "create", "--bundle", host.make_bundle("lonely", "emu:sleep 3600"), "lonely")
+        host.ctl("task", "start", "lonely")
+        host.ctl("task", "create", "--bundle", host.make_bundle("unstarted", "emu:sleep 3600"), "unstarted")
+        self.break_container("lonely")
+        self.break_container("unstarted")
+
+        def is_clean():
+            books = host.books()
+            return not books["systems"] and not books["prepared"] and not books["activated"]
+        wait_until("nothing of them is left though nobody asked", is_clean)
+        wait_until("both exits", lambda: len([e for e in stream.events if e["topic"] == "/tasks/exit" and
+                                              e["event"]["container_id"] in ("lonely", "unstarted")]) == 2)
+        self.assertEqual(["lonely", "unstarted"], self.tasks("stopped"))
+        self.assertEqual(1, host.ctl("task", "state", "unstarted").json["exit_status"], "it never ran")
+        for name in ("lonely", "unstarted"):
+            host.ctl("task", "delete", name)
+        # The lonely one's process was seen to end; the other had none.
+        self.assertIn("Container unstarted ended without its process having ended", host.console_text())
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
