@@ -53,7 +53,8 @@ struct pipe_listener {
     char *pipe_text;
     wchar_t *pipe;
     PSECURITY_DESCRIPTOR descriptor;
-    HANDLE anchor; /* holds the name and takes no client; NULL where that does not work */
+    HANDLE anchor; /* holds the name and takes no client; NULL where that does not work, once others hold it */
+    bool held;     /* the anchor takes no client */
     TP_TIMER *timer;
     _Atomic uint64_t timer_due; /* clock_ms; 0: not armed. Written under the lock */
     void (*serve)(void *context, struct pipe_connection *connection, const uint8_t *first, size_t size);
@@ -81,9 +82,9 @@ static void release(struct pipe_listener *listener);
 static void refused(struct pipe_connection *connection, const char *why)
 {
     struct pipe_listener *listener = connection->listener;
-    uint64_t now = clock_ms();
     AcquireSRWLockExclusive(&listener->lock);
     listener->refused++;
+    uint64_t now = clock_ms(); /* in here: refusal_at is never ahead of it */
     uint64_t earned = (now - listener->refusal_at) / REFUSAL_EVERY_MS;
     if (earned > 0) {
         listener->refusal_tokens =
@@ -480,7 +481,6 @@ struct error *pipe_listener_open(const struct pipe_listener_options *options, st
 
     wchar_t *sddl = NULL;
     HANDLE handle = NULL;
-    bool held = false;
     struct error *error = win_wide(options->pipe, &listener->pipe);
     if (error == NULL)
         error = win_wide(options->sddl, &sddl);
@@ -489,7 +489,7 @@ struct error *pipe_listener_open(const struct pipe_listener_options *options, st
         error = error_win32(GetLastError(), "ConvertStringSecurityDescriptor", options->sddl, NULL);
     free(sddl);
     if (error == NULL)
-        error = pipe_name_hold(listener->pipe, listener->descriptor, &handle, &held);
+        error = pipe_name_hold(listener->pipe, listener->descriptor, &handle, &listener->held);
     if (error == NULL && (listener->timer = CreateThreadpoolTimer(on_timer, listener, NULL)) == NULL)
         error = error_win32(GetLastError(), "CreateThreadpoolTimer", NULL, NULL);
     listener->anchor = handle;
@@ -497,7 +497,7 @@ struct error *pipe_listener_open(const struct pipe_listener_options *options, st
         pipe_listener_close(listener);
         return error;
     }
-    if (!held)
+    if (!listener->held)
         event_emit(EVENT_SERVICE_FALLBACK, "a pipe instance that holds the name and takes no client",
                    "the name is held only as long as an instance waits for clients or serves one.");
     own->pipe = listener->pipe_text = str_copy(options->pipe);
@@ -515,6 +515,12 @@ void pipe_listener_start(struct pipe_listener *listener,
     listener->serve_context = context;
     hold(listener);
     listen_more(listener);
+    if (!listener->held) {
+        /* Whoever came to it so far waits in vain, and is told so by its end. */
+        AcquireSRWLockExclusive(&listener->lock);
+        win_close(listener->anchor);
+        ReleaseSRWLockExclusive(&listener->lock);
+    }
     release(listener);
 }
 

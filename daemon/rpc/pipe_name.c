@@ -70,6 +70,16 @@ struct error *pipe_name_hold(const wchar_t *pipe, PSECURITY_DESCRIPTOR descripto
     }
     /* Taken by ourselves or by whoever was quicker, then thrown out: now it is disconnected. */
     client = knock(pipe);
+    if (client == INVALID_HANDLE_VALUE && GetLastError() == ERROR_ACCESS_DENIED) {
+        /* Then we could not add an instance either: nobody would ever be answered. */
+        CloseHandle(handle);
+        char *name = win_text(pipe);
+        struct error *error = error_make(ERROR_KIND_PERMISSION_DENIED, "open pipe", name,
+                                         "this account may not use the pipe that it serves; run hcsd as LocalSystem or "
+                                         "as an elevated administrator");
+        free(name);
+        return error;
+    }
     bool disconnected = DisconnectNamedPipe(handle);
     if (client != INVALID_HANDLE_VALUE)
         CloseHandle(client);

@@ -14,7 +14,7 @@ HANDLE pipe_name_instance(const wchar_t *pipe, PSECURITY_DESCRIPTOR descriptor, 
 
 /* Makes the first instance of `pipe` and puts it into the disconnected state, in which it takes no client but holds the
  * name (DisconnectNamedPipe: a client can connect only after another ConnectNamedPipe). FAILED_PRECONDITION when somebody
- * holds the name. *ret_held false: this system would let clients connect to it all the same (never documented; found by
+ * holds the name; PERMISSION_DENIED when the descriptor shuts ourselves out. *ret_held false: this system would let clients connect to it all the same (never documented; found by
  * trying), so the caller must treat it as an instance like any other. */
 struct error *pipe_name_hold(const wchar_t *pipe, PSECURITY_DESCRIPTOR descriptor, HANDLE *ret_handle,
                              bool *ret_held) ERROR_MUST_CHECK;
