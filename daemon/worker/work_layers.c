@@ -166,7 +166,9 @@ struct error *work_remove(struct work *work, const char *folder, json_t *left, u
     struct error *error = remover_run(folder, &work->cleaning, &report);
     if (error != NULL)
         return error;
-    json_t *rows = message_pack_deviations(report.left, report.left_count, EXPORT_DEVIATIONS_MAX);
+    /* The rows of many folders go into one message, whose size is limited; the total counts all. */
+    size_t have = json_array_size(left), room = have < EXPORT_DEVIATIONS_MAX ? EXPORT_DEVIATIONS_MAX - have : 0;
+    json_t *rows = message_pack_deviations(report.left, report.left_count, room);
     json_array_extend(left, rows);
     json_decref(rows);
     *ret_total += report.left_total;
@@ -195,14 +197,37 @@ static struct error *check_plain_folder(const char *folder)
     return error;
 }
 
+/* Begins a search in the folder, however long its path is. Nothing found, the folder included, is no error and gives
+ * INVALID_HANDLE_VALUE. */
+static struct error *find_begin(const char *folder, const char *pattern, WIN32_FIND_DATAW *found, HANDLE *ret_find)
+{
+    char *verbatim = NULL, *path = NULL;
+    wchar_t *wide = NULL;
+    *ret_find = INVALID_HANDLE_VALUE;
+    struct error *error = path_verbatim(folder, &verbatim);
+    if (error == NULL) {
+        path = path_join(verbatim, pattern);
+        error = win_wide(path, &wide);
+    }
+    if (error == NULL && (*ret_find = FindFirstFileW(wide, found)) == INVALID_HANDLE_VALUE) {
+        DWORD code = GetLastError();
+        if (code != ERROR_FILE_NOT_FOUND && code != ERROR_PATH_NOT_FOUND && code != ERROR_NO_MORE_FILES)
+            error = error_win32(code, "list folder", folder, NULL);
+    }
+    free(wide);
+    free(path);
+    free(verbatim);
+    return error;
+}
+
 /* What lib/export/file_output.c leaves when its process is killed at the wrong moment: NAME.partial-PID-N. */
 static struct error *remove_partial(const char *output, uint64_t pid)
 {
-    char *folder = path_folder(output), *pattern = str_format("%s.partial-%llu-*", output, (unsigned long long)pid);
-    wchar_t *wide = NULL;
+    char *folder = path_folder(output), *last = path_last_part(output);
+    char *pattern = str_format("%s.partial-%llu-*", last, (unsigned long long)pid);
     WIN32_FIND_DATAW found;
-    struct error *error = win_wide(pattern, &wide);
-    HANDLE find = error == NULL ? FindFirstFileW(wide, &found) : INVALID_HANDLE_VALUE;
+    HANDLE find;
+    struct error *error = find_begin(folder, pattern, &found, &find);
     for (BOOL more = find != INVALID_HANDLE_VALUE; more; more = FindNextFileW(find, &found)) {
         char *name = win_text(found.cFileName), *path = path_join(folder, name);
         wchar_t *file = NULL;
@@ -215,8 +240,8 @@ static struct error *remove_partial(const char *output, uint64_t pid)
     }
     if (find != INVALID_HANDLE_VALUE)
         FindClose(find);
-    free(wide);
     free(pattern);
+    free(last);
     free(folder);
     return error;
 }
@@ -353,8 +378,6 @@ json_t *work_sweep(struct work *work)
 {
     const char *root = message_text(work->order, "root"), *life = message_text(work->order, "life");
     const json_t *keep = json_object_get(work->order, "keep");
-    char *pattern = path_join(root, "e*");
-    wchar_t *wide = NULL;
     json_t *left = json_array();
     json_t *stays = json_array();
     uint64_t left_total = 0, removed = 0;
@@ -362,9 +385,9 @@ json_t *work_sweep(struct work *work)
     char **names = mem_new_array(LISTED_MAX, char *);
 
     work_phase(work, "cleanup");
-    struct error *error = win_wide(pattern, &wide);
     WIN32_FIND_DATAW found;
-    HANDLE find = error == NULL ? FindFirstFileW(wide, &found) : INVALID_HANDLE_VALUE;
+    HANDLE find;
+    struct error *error = find_begin(root, "e*", &found, &find);
     for (BOOL more = find != INVALID_HANDLE_VALUE; more && count < LISTED_MAX; more = FindNextFileW(find, &found))
         if ((found.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0 && is_staging_name(found.cFileName, life))
             names[count++] = win_text(found.cFileName);
@@ -383,8 +406,6 @@ json_t *work_sweep(struct work *work)
         free(names[i]);
     }
     free(names);
-    free(wide);
-    free(pattern);
     json_t *end = end_of_cleaning(NULL, error, left, left_total, "swept");
     json_object_set_new(end, "removed", json_integer((json_int_t)removed));
     json_object_set_new(end, "stays", stays);
