@@ -96,7 +96,8 @@ static bool work_stop(void *context, enum service_stop why, unsigned millisecond
 static void work_end(void *context)
 {
     (void)context;
-    if (process.forced)
+    /* Who is left, of a start that failed too, may still tell something. */
+    if (process.forced || process.daemon == NULL)
         log_flush(process.log, LOG_CLOSE_MS);
     else
         log_close(process.log, LOG_CLOSE_MS);
