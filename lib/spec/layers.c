@@ -15,10 +15,29 @@ static struct error *bad(const char *format, ...)
     return error;
 }
 
+/* X:\… or \\?\Volume{…}\…, in any spelling. Another machine's folder would hold up whoever looks into it. */
+static bool is_local(const char *path)
+{
+    static const char prefix[] = "\\\\?\\", volume[] = "Volume{";
+    char *verbatim = NULL;
+    struct error *error = path_verbatim(path, &verbatim);
+    bool local = false;
+    if (error == NULL && strncmp(verbatim, prefix, sizeof prefix - 1) == 0) {
+        const char *rest = verbatim + sizeof prefix - 1;
+        bool drive = ((rest[0] | 32) >= 'a' && (rest[0] | 32) <= 'z') && rest[1] == ':' && rest[2] == '\\';
+        local = drive || strncmp(rest, volume, sizeof volume - 1) == 0;
+    }
+    error_free(error);
+    free(verbatim);
+    return local;
+}
+
 static struct error *check_folder(const char *what, size_t index, const char *path)
 {
     if (!path_is_absolute(path))
         return bad("%s[%zu] must be an absolute path, not \"%s\"", what, index, path);
+    if (!is_local(path))
+        return bad("%s[%zu] must be a folder on a local drive, not \"%s\"", what, index, path);
     char *name = path_last_part(path);
     struct error *error = name[0] == 0 ? bad("%s[%zu] must be a folder, not the root \"%s\"", what, index, path) : NULL;
     free(name);

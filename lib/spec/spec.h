@@ -99,8 +99,8 @@ struct spec_rootfs {
 };
 
 /* The layers that the container is made of, parents nearest first; the arrays are the spec's or the rootfs's.
- * INVALID_ARGUMENT unless there is exactly one of layerFolders and rootfs (may be NULL), all paths are absolute, and there
- * are at least a base and a scratch (for Linux: a scratch). */
+ * INVALID_ARGUMENT unless there is exactly one of layerFolders and rootfs (may be NULL), all are folders on local
+ * drives, and there are at least a base and a scratch (for Linux: a scratch). */
 struct spec_layers {
     const char *scratch;
     const char *const *parents;

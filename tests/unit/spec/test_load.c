@@ -145,6 +145,44 @@ static void isolation_is_seen(void **state)
     }
 }
 
+/* hcsd looks into layers for a utility VM: a folder on another machine, or a device, would hold it up. */
+static void layers_are_on_local_drives(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path;
+        bool good;
+    } rows[] = {
+        {"C:\\\\layers\\\\base", true},
+        {"c:/layers/base/", true},
+        {"\\\\\\\\?\\\\D:\\\\base", true},
+        {"\\\\\\\\?\\\\Volume{18955d65-d45a-557b-bf1c-49d6dfefc526}\\\\base", true},
+        {"\\\\\\\\server\\\\share\\\\base", false},
+        {"//server/share/base", false},
+        {"\\\\\\\\?\\\\UNC\\\\server\\\\share\\\\base", false},
+        {"\\\\\\\\.\\\\pipe\\\\base", false},
+        {"\\\\\\\\?\\\\GLOBALROOT\\\\Device\\\\base", false},
+        {"C:\\\\lay*ers\\\\base", false},
+        {"layers\\\\base", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char *text = str_format("{\"windows\":{\"layerFolders\":[\"%s\",\"C:\\\\scratch\"]}}", rows[i].path);
+        struct spec *spec = NULL;
+        struct spec_layers layers;
+        assert_null(load(text, &spec));
+        struct error *error = spec_layers(spec, NULL, &layers);
+        if ((error == NULL) != rows[i].good)
+            fail_msg("%s: %s", rows[i].path, error == NULL ? "accepted" : error->message);
+        if (error != NULL) {
+            assert_int_equal(error->kind, ERROR_KIND_INVALID_ARGUMENT);
+            assert_non_null(strstr(error->message, "layerFolders[0]"));
+        }
+        error_free(error);
+        spec_free(spec);
+        free(text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -153,6 +191,7 @@ int main(void)
         cmocka_unit_test(every_member_may_be_of_any_type),
         cmocka_unit_test(command_lines_have_windows_limit),
         cmocka_unit_test(isolation_is_seen),
+        cmocka_unit_test(layers_are_on_local_drives),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
