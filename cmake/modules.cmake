@@ -8,7 +8,7 @@
 #   hcsd_script_test(NAME … COMMAND … [TIMEOUT s] [LABELS …] [SERIAL])            Windows, any program, label integration
 #   hcsd_fuzzer(NAME … SOURCES … DEPS … [CORPUS dir] [DICT file] [MAX_LEN n])     native with sanitizers, label fuzz
 #   hcsd_proto(NAME hcsd_proto FILES containerd/task/v3/shim.proto …)             both
-#   hcsd_message_table(NAME hcsd-messages-VERSION MC hcsd.mc)                     Windows
+#   hcsd_message_table(NAME hcsd-messages-VERSION MC hcsd.mc RC including.rc)     Windows
 #
 # PURE files are in both builds, WINDOWS files in the cross-build only, NATIVE files (what stands in for them in tests) in the native one only.
 # DEPS are our modules by name (base is the target hcsd_base) and the libraries of dependencies.cmake (jansson is dep::jansson); LIBS, or DEPS
@@ -275,7 +275,7 @@ endfunction()
 # A DLL without code that holds the texts of the event log, and, as the target hcsd_messages, the header with their identifiers (NAME OF THE .mc
 # FILE + .h). The .mc file is UTF-8.
 function(hcsd_message_table)
-    hcsd_parse("" "MC;HEADER" "" ${ARGN})
+    hcsd_parse("" "MC;RC" "" ${ARGN})
     add_library(hcsd_messages INTERFACE)
     if(NOT WIN32)
         return()
@@ -296,8 +296,8 @@ function(hcsd_message_table)
         WORKING_DIRECTORY "${directory}" DEPENDS "${input}" VERBATIM COMMENT "windmc ${arg_MC}")
     add_custom_command(
         OUTPUT "${directory}/${stem}.o"
-        COMMAND "${CMAKE_RC_COMPILER}" -c 65001 -I "${directory}" "${directory}/${stem}.rc" "${directory}/${stem}.o"
-        DEPENDS "${directory}/${stem}.rc" VERBATIM COMMENT "windres ${stem}.rc")
+        COMMAND "${CMAKE_RC_COMPILER}" -c 65001 -I "${directory}" "${arg_RC}" "${directory}/${stem}.o"
+        DEPENDS "${directory}/${stem}.rc" "${arg_RC}" VERBATIM COMMENT "windres ${stem}.rc")
     add_custom_target(hcsd_messages_header DEPENDS "${directory}/${stem}.h")
     add_dependencies(hcsd_messages hcsd_messages_header)
     target_include_directories(hcsd_messages SYSTEM INTERFACE "${directory}")

@@ -370,15 +370,24 @@ static char *value_text(const struct config *config, const struct config_key *ke
     return str_copy("");
 }
 
-void config_compare(const struct config *before, const struct config *after, struct config_list *ret_changes)
+void config_compare(const struct config *before, const struct config *after, struct config_list *ret_live,
+                    struct config_list *ret_waiting)
 {
     for (size_t i = 0; i < config_key_count; i++) {
         char *old = value_text(before, &config_keys[i]), *new = value_text(after, &config_keys[i]);
         if (strcmp(old, new) != 0)
-            list_add(ret_changes, str_format("%s: %s -> %s", config_keys[i].name, old, new));
+            list_add(config_keys[i].live ? ret_live : ret_waiting,
+                     str_format("%s: %s -> %s", config_keys[i].name, old, new));
         free(old);
         free(new);
     }
+}
+
+void config_take_live(struct config *config, const struct config *from)
+{
+    for (size_t i = 0; i < config_key_count; i++)
+        if (config_keys[i].live)
+            *(unsigned *)field(config, &config_keys[i]) = *(unsigned *)field(from, &config_keys[i]);
 }
 
 void config_document(struct buffer *markdown)
@@ -397,16 +406,15 @@ void config_document(struct buffer *markdown)
         "    hcsd.exe --check-config FILE           says all that is wrong with a file\n"
         "    sc.exe control hcsd paramchange        reads the file again; a bad one changes nothing\n"
         "\n"
-        "After a reload the event log says what changed. What is in use since the start (all keys of today) takes its "
-        "new\n"
-        "value at the next start.\n"
+        "After a reload the event log says what changed, and which changes wait for the next start.\n"
         "\n"
-        "| key | default | allowed | unit |\n"
-        "|---|---|---|---|\n");
+        "| key | default | allowed | unit | in use |\n"
+        "|---|---|---|---|---|\n");
     for (size_t i = 0; i < config_key_count; i++) {
         const struct config_key *key = &config_keys[i];
         char *range = allowed(key);
-        buffer_add_format(markdown, "| `%s` | `%s` | %s | %s |\n", key->name, key->initial_text, range, key->unit);
+        buffer_add_format(markdown, "| `%s` | `%s` | %s | %s | %s |\n", key->name, key->initial_text, range, key->unit,
+                          key->live ? "after a reload" : "at the next start");
         free(range);
     }
     buffer_add_text(markdown, "\n");

@@ -46,6 +46,7 @@ struct config_key {
     unsigned initial;          /* of a NUMBER or FLAG */
     unsigned minimum, maximum; /* of a NUMBER */
     const char *unit;          /* "seconds", or "" */
+    bool live;                 /* a reload takes it into use; others wait for the next start */
     const char *meaning;       /* one or two sentences for the administrator */
 };
 extern const struct config_key config_keys[];
@@ -64,8 +65,12 @@ struct config *config_parse(const char *text, size_t size, const char *program_d
 /* The problems of `file` as one INVALID_ARGUMENT. */
 struct error *config_error(const char *file, const struct config_list *problems) ERROR_MUST_CHECK;
 
-/* One line for each key whose value differs: "hcs.call_seconds: 240 -> 100". Free with config_list_free. */
-void config_compare(const struct config *before, const struct config *after, struct config_list *ret_changes);
+/* One line for each key whose value differs: "hcs.call_seconds: 240 -> 100"; live keys and the others. Free both with
+ * config_list_free. */
+void config_compare(const struct config *before, const struct config *after, struct config_list *ret_live,
+                    struct config_list *ret_waiting);
+/* Copies the values of the live keys, which are numbers. */
+void config_take_live(struct config *config, const struct config *from);
 
 /* docs/configuration.md. */
 void config_document(struct buffer *markdown);

@@ -41,8 +41,7 @@ enum { TASK, TASKS, EVENTS, LAYERS, JOBS, DIAGNOSTICS, HEALTH, REFLECTION, SERVI
 struct daemon {
     struct daemon_options options;
     char *config_file;
-    struct config *config; /* in use since the start */
-    struct config *latest; /* as read last; differs from the above where a key waits for the next start */
+    struct config *config; /* in use */
     HANDLE lock;           /* on the state folder */
     struct hcs_library *library;
     struct guard *guard;
@@ -60,10 +59,44 @@ struct daemon {
 
 /* ---- configuration ---- */
 
+/* What a reload may change. */
+static struct jobs_options jobs_numbers(const struct config *config)
+{
+    return (struct jobs_options){
+        .workers = config->export_workers,
+        .queue = config->export_queue,
+        .stall_seconds = config->watchdog_stall_seconds,
+        .destroy_seconds = config->watchdog_destroy_seconds,
+        .call_seconds = config->hcs_call_seconds,
+    };
+}
+
+static struct tasks_options tasks_numbers(const struct config *config)
+{
+    return (struct tasks_options){
+        .call_seconds = config->hcs_call_seconds,
+        .kill_answer_seconds = config->kill_answer_seconds,
+        .drain_seconds = config->stdio_drain_seconds,
+        .stall_seconds = config->watchdog_stall_seconds,
+    };
+}
+
+/* "a: 1 -> 2; b: 3 -> 4", or "nothing". The caller frees it. */
+static char *list_text(const struct config_list *list)
+{
+    struct buffer text = {0};
+    buffer_add_text(&text, list->count == 0 ? "nothing" : "");
+    for (size_t i = 0; i < list->count; i++)
+        buffer_add_format(&text, "%s%s", i == 0 ? "" : "; ", list->items[i]);
+    return (char *)text.data;
+}
+
 void daemon_reload(struct daemon *daemon)
 {
     struct config *config = NULL;
-    struct error *error = config_file_read(daemon->config_file, daemon->options.config_file == NULL, NULL, &config);
+    struct error *error = folder_check_file(daemon->config_file);
+    if (error == NULL)
+        error = config_file_read(daemon->config_file, daemon->options.config_file == NULL, NULL, &config);
     if (error != NULL) {
         char *text = error_text(error);
         event_emit(EVENT_CONFIG_REJECTED, text);
@@ -71,18 +104,22 @@ void daemon_reload(struct daemon *daemon)
         error_free(error);
         return;
     }
-    struct config_list changes = {0};
-    struct buffer text = {0};
-    buffer_add_text(&text, "");
-    config_compare(daemon->latest, config, &changes);
-    for (size_t i = 0; i < changes.count; i++)
-        buffer_add_format(&text, "%s%s", i == 0 ? "" : "; ", changes.items[i]);
-    buffer_add_text(&text, changes.count == 0 ? "nothing" : " (in use from the next start on)");
-    event_emit(EVENT_CONFIG_RELOADED, (const char *)text.data);
-    buffer_free(&text);
-    config_list_free(&changes);
-    config_free(daemon->latest);
-    daemon->latest = config;
+    struct config_list live = {0}, waiting = {0};
+    config_compare(daemon->config, config, &live, &waiting);
+    config_take_live(daemon->config, config);
+    config_free(config);
+    config = daemon->config;
+    struct jobs_options jobs = jobs_numbers(config);
+    struct tasks_options tasks = tasks_numbers(config);
+    guard_set_bounds(daemon->guard, config->hcs_call_seconds * 1000, config->hcs_max_lost_calls);
+    jobs_set_limits(daemon->jobs, &jobs);
+    tasks_set_bounds(daemon->tasks, &tasks);
+    char *now = list_text(&live), *later = list_text(&waiting);
+    event_emit(EVENT_CONFIG_RELOADED, now, later);
+    free(later);
+    free(now);
+    config_list_free(&waiting);
+    config_list_free(&live);
 }
 
 /* ---- folders ---- */
@@ -227,16 +264,10 @@ static struct error *open_jobs(struct daemon *daemon)
 {
     const struct config *config = daemon->config;
     char *state = path_join(config->state_dir, "jobs");
-    struct jobs_options options = {
-        .workers = config->export_workers,
-        .queue = config->export_queue,
-        .stall_seconds = config->watchdog_stall_seconds,
-        .destroy_seconds = config->watchdog_destroy_seconds,
-        .staging_dir = config->staging_dir,
-        .state_dir = state,
-        .hcs_library = config->hcs_library,
-        .call_seconds = config->hcs_call_seconds,
-    };
+    struct jobs_options options = jobs_numbers(config);
+    options.staging_dir = config->staging_dir;
+    options.state_dir = state;
+    options.hcs_library = config->hcs_library;
     struct error *error = jobs_open(&options, &daemon->jobs);
     free(state);
     return error;
@@ -246,22 +277,17 @@ static struct error *open_tasks(struct daemon *daemon)
 {
     const struct config *config = daemon->config;
     char *state = path_join(config->state_dir, "tasks");
-    struct tasks_options options = {
-        .library = daemon->library,
-        .compute = daemon->compute,
-        .guard = daemon->guard,
-        .owner = "hcsd",
-        .call_seconds = config->hcs_call_seconds,
-        .kill_answer_seconds = config->kill_answer_seconds,
-        .drain_seconds = config->stdio_drain_seconds,
-        .stall_seconds = config->watchdog_stall_seconds,
-        .state_dir = state,
-        .terminate_survivors = config->restart_terminate_survivors,
-        .mount_layers = mount_layers,
-        .release_layers = release_layers,
-        .event = task_event,
-        .context = daemon,
-    };
+    struct tasks_options options = tasks_numbers(config);
+    options.library = daemon->library;
+    options.compute = daemon->compute;
+    options.guard = daemon->guard;
+    options.owner = "hcsd";
+    options.state_dir = state;
+    options.terminate_survivors = config->restart_terminate_survivors;
+    options.mount_layers = mount_layers;
+    options.release_layers = release_layers;
+    options.event = task_event;
+    options.context = daemon;
     struct error *error = tasks_open(&options, &daemon->tasks);
     free(state);
     return error;
@@ -387,7 +413,6 @@ static unsigned close_all(struct daemon *daemon, uint64_t end)
         service_close(daemon->services[i]);
     exchange_close(daemon->exchange);
     win_close(daemon->lock);
-    config_free(daemon->latest);
     config_free(daemon->config);
     free(daemon->config_file);
     free(daemon);
@@ -437,6 +462,9 @@ bool daemon_stop(struct daemon *daemon, unsigned milliseconds, const struct daem
 {
     uint64_t begin = clock_ms(), end = begin + milliseconds;
     drain(daemon, end, progress);
+    /* What only waits is never over by itself, and what has not ended by now does not. */
+    tasks_end_waits(daemon->tasks);
+    jobs_cancel_all(daemon->jobs);
     progress->step(progress->context);
     char *running = str_format("%u", count_running(daemon));
     unsigned left = close_all(daemon, end);
@@ -469,9 +497,11 @@ struct error *daemon_start(const struct daemon_options *options, const struct da
     else
         daemon->config_file = str_copy(options->config_file);
     if (error == NULL)
-        error = config_file_read(daemon->config_file, optional, NULL, &daemon->config);
+        error = folder_check_file(daemon->config_file);
     if (error == NULL)
-        error = config_file_read(daemon->config_file, optional, NULL, &daemon->latest);
+        error = config_file_read(daemon->config_file, optional, NULL, &daemon->config);
+    if (error == NULL && daemon->config->hcs_library != NULL)
+        error = folder_check_file(daemon->config->hcs_library);
     for (size_t i = 0; i < sizeof steps / sizeof steps[0] && error == NULL; i++) {
         progress->step(progress->context);
         error = steps[i](daemon);

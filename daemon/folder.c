@@ -16,6 +16,15 @@
     (FILE_ADD_FILE | FILE_ADD_SUBDIRECTORY | FILE_WRITE_EA | FILE_WRITE_ATTRIBUTES | FILE_DELETE_CHILD | DELETE |      \
      WRITE_DAC | WRITE_OWNER | GENERIC_WRITE | GENERIC_ALL)
 
+static struct error *refused_file(const char *path, const char *who, const char *why)
+{
+    return error_make(
+        ERROR_KIND_PERMISSION_DENIED, "check the file", path,
+        "%s%s; hcsd runs as SYSTEM and takes nothing that others can change: icacls \"%s\" /setowner "
+        "*S-1-5-32-544 && icacls \"%s\" /inheritance:r /grant:r *S-1-5-32-544:F *S-1-5-18:F *S-1-5-32-545:R",
+        who, why, path, path);
+}
+
 static struct error *refused(const char *path, const char *who, const char *why)
 {
     return error_make(
@@ -82,41 +91,73 @@ static DWORD rights_of_others(const ACL *acl, PSID *ret_who)
     return rights;
 }
 
-static struct error *check(const char *path, HANDLE folder, enum folder_access access)
-{
-    BY_HANDLE_FILE_INFORMATION information;
-    if (!GetFileInformationByHandle(folder, &information))
-        return error_win32(GetLastError(), "GetFileInformationByHandle", path, NULL);
-    if ((information.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) != 0)
-        return refused(path, "", "it is a link to another place");
-    if ((information.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) == 0)
-        return refused(path, "", "a file of this name is in the way");
+typedef struct error *(*refusal)(const char *path, const char *who, const char *why);
 
+/* Owner and rights of what is open: *ret_rights is what others have, all together, when nobody else may change it. */
+static struct error *check_security(const char *path, HANDLE handle, refusal refuse, DWORD *ret_rights)
+{
     PSECURITY_DESCRIPTOR descriptor = NULL;
     PSID owner = NULL, who = NULL;
     PACL acl = NULL;
     struct error *error = NULL;
-    DWORD code = GetSecurityInfo(folder, SE_FILE_OBJECT, OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION, &owner,
+    DWORD code = GetSecurityInfo(handle, SE_FILE_OBJECT, OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION, &owner,
                                  NULL, &acl, NULL, &descriptor);
     if (code != ERROR_SUCCESS)
         return error_win32(code, "GetSecurityInfo", path, NULL);
     DWORD rights = acl == NULL ? GENERIC_ALL : rights_of_others(acl, &who);
     if (owner == NULL || !is_trusted(owner)) {
         char *text = owner == NULL ? str_copy("nobody") : sid_text(owner);
-        error = refused(path, text, " owns it and could change it");
+        error = refuse(path, text, " owns it and could change it");
         free(text);
     } else if ((rights & CHANGE_RIGHTS) != 0) {
         char *text = who == NULL ? str_copy("everybody") : sid_text(who);
-        error = refused(path, text, " may change what is in it");
+        error = refuse(path, text, " may change what is in it");
         free(text);
-    } else if (rights != 0 && access == FOLDER_PRIVATE) {
+    } else {
+        *ret_rights = rights;
+    }
+    LocalFree(descriptor);
+    return error;
+}
+
+static struct error *check(const char *path, HANDLE folder, enum folder_access access)
+{
+    BY_HANDLE_FILE_INFORMATION information;
+    DWORD rights = 0;
+    if (!GetFileInformationByHandle(folder, &information))
+        return error_win32(GetLastError(), "GetFileInformationByHandle", path, NULL);
+    if ((information.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) != 0)
+        return refused(path, "", "it is a link to another place");
+    if ((information.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) == 0)
+        return refused(path, "", "a file of this name is in the way");
+    struct error *error = check_security(path, folder, refused, &rights);
+    if (error == NULL && rights != 0 && access == FOLDER_PRIVATE) {
         PSECURITY_DESCRIPTOR tight = NULL;
         if (!ConvertStringSecurityDescriptorToSecurityDescriptorW(TIGHT, SDDL_REVISION_1, &tight, NULL) ||
             !SetKernelObjectSecurity(folder, DACL_SECURITY_INFORMATION | PROTECTED_DACL_SECURITY_INFORMATION, tight))
             error = error_win32(GetLastError(), "SetKernelObjectSecurity", path, "others may read it");
         LocalFree(tight);
     }
-    LocalFree(descriptor);
+    return error;
+}
+
+struct error *folder_check_file(const char *path)
+{
+    wchar_t *wide = NULL;
+    DWORD rights;
+    struct error *error = win_path(path, &wide);
+    if (error != NULL)
+        return error;
+    HANDLE file = CreateFileW(wide, READ_CONTROL | FILE_READ_ATTRIBUTES,
+                              FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, OPEN_EXISTING, 0, NULL);
+    DWORD code = file == INVALID_HANDLE_VALUE ? GetLastError() : ERROR_SUCCESS;
+    free(wide);
+    if (code == ERROR_FILE_NOT_FOUND || code == ERROR_PATH_NOT_FOUND)
+        return NULL;
+    if (code != ERROR_SUCCESS)
+        return error_win32(code, "open the file", path, NULL);
+    error = check_security(path, file, refused_file, &rights);
+    CloseHandle(file);
     return error;
 }
 

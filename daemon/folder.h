@@ -17,6 +17,10 @@ enum folder_access {
  * give no others a way to change it: otherwise PERMISSION_DENIED, naming who and how to correct it. */
 struct error *folder_secure(const char *path, enum folder_access access) ERROR_MUST_CHECK;
 
+/* A file that hcsd obeys or runs (configuration, hcs.library; links are followed): it must belong to one of the same and
+ * give no others a way to change it, otherwise PERMISSION_DENIED likewise. One that is absent is no error. */
+struct error *folder_check_file(const char *path) ERROR_MUST_CHECK;
+
 /* %ProgramData%, from where the system keeps it: whoever starts a process chooses its environment (Wine's service manager
  * gives another folder than its shell). The caller frees it. */
 struct error *folder_program_data(char **ret_path) ERROR_MUST_CHECK;

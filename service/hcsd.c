@@ -40,6 +40,28 @@ static int fail(struct error *error)
     return 1;
 }
 
+/* What costs nothing and shuts a door: no images from the network or from low integrity, no extension DLLs, no junctions
+ * that ordinary users have made. Not: strict handle checks (they raise inside vmcompute.dll), Microsoft-signed images only,
+ * no child processes (the workers), no dynamic code (facts: windows.md 15). An older Windows takes what it knows. */
+static void mitigate(void)
+{
+    static const struct {
+        int policy;
+        DWORD flags;
+    } rows[] = {
+        {10 /* ProcessImageLoadPolicy */, 1 | 2 | 4 /* no remote, no low label, prefer System32 */},
+        {6 /* ProcessExtensionPointDisablePolicy */, 1},
+        {16 /* ProcessRedirectionTrustPolicy */, 1 /* enforce */},
+    };
+    BOOL(WINAPI * set)
+    (int, PVOID, SIZE_T) =
+        (BOOL(WINAPI *)(int, PVOID, SIZE_T))(void *)win_function(L"kernel32.dll", "SetProcessMitigationPolicy");
+    for (size_t i = 0; set != NULL && i < sizeof rows / sizeof rows[0]; i++) {
+        DWORD flags = rows[i].flags;
+        set(rows[i].policy, &flags, sizeof flags);
+    }
+}
+
 /* DLLs from System32 only, whatever the current directory or PATH is; before anything is loaded. */
 static void harden(void)
 {
@@ -47,6 +69,7 @@ static void harden(void)
     SetDllDirectoryW(L"");
     SetErrorMode(SEM_FAILCRITICALERRORS);
     HeapSetInformation(NULL, HeapEnableTerminationOnCorruption, NULL, 0);
+    mitigate();
 }
 
 static int check_config(const char *file)

@@ -65,6 +65,15 @@ struct error *jobs_open(const struct jobs_options *options, struct jobs **ret_jo
     return NULL;
 }
 
+void jobs_set_limits(struct jobs *jobs, const struct jobs_options *options)
+{
+    AcquireSRWLockExclusive(&jobs->lock);
+    jobs->limits = watch_limits_from(options->stall_seconds, options->destroy_seconds, options->call_seconds);
+    jobs->queue_limit = options->queue;
+    pool_resize(jobs, options->workers);
+    ReleaseSRWLockExclusive(&jobs->lock);
+}
+
 void jobs_drain(struct jobs *jobs)
 {
     AcquireSRWLockExclusive(&jobs->lock);
@@ -263,6 +272,14 @@ static void cancel_all(struct jobs *jobs)
         else if (job->state == JOB_QUEUED && job_is_call(job))
             mounts_answer(job, error_make(ERROR_KIND_UNAVAILABLE, job->kind, job->object, "hcsd is stopping"));
     }
+}
+
+void jobs_cancel_all(struct jobs *jobs)
+{
+    AcquireSRWLockExclusive(&jobs->lock);
+    jobs->draining = true;
+    cancel_all(jobs);
+    ReleaseSRWLockExclusive(&jobs->lock);
 }
 
 static bool no_caller_is_left(struct jobs *jobs)

@@ -46,9 +46,14 @@ struct job_listener {
 
 /* Starts the pool: spawns nothing yet but the first worker. */
 struct error *jobs_open(const struct jobs_options *options, struct jobs **ret_jobs) ERROR_MUST_CHECK;
+/* Takes the numbers of `options` over; paths stay. Bounds count for what is under way, too; workers beyond the new number end
+ * when they have been idle for a while. */
+void jobs_set_limits(struct jobs *jobs, const struct jobs_options *options);
 /* Refuses new jobs with UNAVAILABLE from here on. */
 void jobs_drain(struct jobs *jobs);
 unsigned jobs_in_flight(struct jobs *jobs);
+/* Cancels what is left, because hcsd is stopping: who waits for it is told so. */
+void jobs_cancel_all(struct jobs *jobs);
 /* Cancels what is left, ends the workers (each within `milliseconds` in all, then by force), frees. */
 void jobs_close(struct jobs *jobs, unsigned milliseconds);
 

@@ -96,6 +96,12 @@ static void lane_staff(struct jobs *jobs, enum lane_id id)
         coming++;
 }
 
+void pool_resize(struct jobs *jobs, unsigned workers)
+{
+    jobs->lanes[LANE_EXPORT].most = jobs->lanes[LANE_EXPORT].kept = workers;
+    lane_staff(jobs, LANE_EXPORT);
+}
+
 void pool_submit(struct job *job)
 {
     job_hold(job);

@@ -241,6 +241,7 @@ void job_data_taken(struct job *job);
 
 /* Locked. Into the lane's queue; a worker is woken or started. */
 void pool_submit(struct job *job);
+void pool_resize(struct jobs *jobs, unsigned workers); /* LANE_EXPORT */
 void pool_submit_first(struct job *job);
 /* Locked. A message for the worker's thread to send; takes it. */
 void worker_post(struct worker *worker, json_t *message);

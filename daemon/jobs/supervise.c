@@ -53,8 +53,10 @@ void supervise_answer(struct job *job)
         error = error_make(ERROR_KIND_INTERNAL, job->kind, job->object, "it failed without a reason");
     }
     job_note(job, "%s: %s", cancelled ? "cancelled" : "failed", error->message);
-    event_emit(cancelled ? EVENT_EXPORT_CANCELLED : EVENT_EXPORT_FAILED, job->id, job->object,
-               cancelled ? job->cancel_reason : error->message);
+    /* A caller's mistake is told to the caller. */
+    if (cancelled || !error_is_callers(error))
+        event_emit(cancelled ? EVENT_EXPORT_CANCELLED : EVENT_EXPORT_FAILED, job->id, job->object,
+                   cancelled ? job->cancel_reason : error->message);
     job_end(job, cancelled ? JOB_CANCELLED : JOB_FAILED, error);
     job_tell_failed(job);
     job_tell_closed(job);

@@ -8,8 +8,10 @@
 #include <grpc/slice.h>
 #include <grpc/support/alloc.h>
 
+#include "base/event.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "daemon/rpc/change.h"
 #include "daemon/rpc/message.h"
 
 /* ---- steps ---- */
@@ -90,6 +92,7 @@ void grpc_call_unref_ours(struct rpc_call *call)
     status_free(&call->status);
     grpc_metadata_array_destroy(&call->metadata);
     grpc_call_details_destroy(&call->details);
+    free(call->change);
     pipe_connection_unref(call->connection);
     arena_reset(&call->arena);
     if (was_call)
@@ -163,6 +166,8 @@ static void end_now(struct rpc_call *call, bool gone)
 static void end(struct rpc_call *call, grpc_byte_buffer *reply, struct error *error)
 {
     struct status status = {0};
+    if (call->change != NULL)
+        log_debug("%s: %s", call->change, error == NULL ? "OK" : error_kind_name(error->kind));
     if (error != NULL) {
         status_from_error(error, &status);
         error_free(error);
@@ -303,8 +308,12 @@ static void on_received(void *context, bool ok)
     call->received = NULL;
     if (error != NULL)
         end(call, NULL, error);
-    else
+    else {
+        /* A bidi call is told by its first message. */
+        if (call->change == NULL && message != NULL)
+            call->change = change_text(call->service, call->method, &call->caller, message);
         call->method->handle(call, message, call->service->context);
+    }
     AcquireSRWLockExclusive(&call->lock);
     call->handling = false;
     ReleaseSRWLockExclusive(&call->lock);

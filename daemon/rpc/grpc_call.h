@@ -47,6 +47,7 @@ struct rpc_call {
     struct pipe_connection *connection;
     struct rpc_caller caller;
     char containerd_namespace[80];
+    char *change; /* what the log says of it when it ends; NULL: it only looks */
 
     grpc_byte_buffer *received;
     int cancelled; /* written by gRPC before `closed` runs */

@@ -39,6 +39,7 @@ struct guard_thread {
 struct guard {
     volatile LONG refs; /* the owner and each thread */
     struct guard_options options;
+    _Atomic uint32_t call_ms, max_lost_calls; /* of the options, until guard_set_bounds */
     SRWLOCK lock;
     struct guard_state *oldest, *newest;
     struct guard_thread *idle; /* last in, first out: the others may end */
@@ -91,10 +92,8 @@ struct error *guard_new(const struct guard_options *options, struct guard **ret_
     struct guard *guard = mem_new(struct guard);
     guard->refs = 1;
     guard->options = *options;
-    if (guard->options.call_ms == 0)
-        guard->options.call_ms = 240000;
-    if (guard->options.max_lost_calls == 0)
-        guard->options.max_lost_calls = 16;
+    guard->call_ms = options->call_ms != 0 ? options->call_ms : 240000;
+    guard->max_lost_calls = options->max_lost_calls != 0 ? options->max_lost_calls : 16;
     if (guard->options.max_threads == 0)
         guard->options.max_threads = 2048;
     if (guard->options.idle_ms == 0)
@@ -112,9 +111,17 @@ struct error *guard_new(const struct guard_options *options, struct guard **ret_
     return NULL;
 }
 
+void guard_set_bounds(struct guard *guard, uint32_t call_ms, uint32_t max_lost_calls)
+{
+    if (call_ms != 0)
+        guard->call_ms = call_ms;
+    if (max_lost_calls != 0)
+        guard->max_lost_calls = max_lost_calls;
+}
+
 uint32_t guard_call_ms(const struct guard *guard)
 {
-    return guard->options.call_ms;
+    return guard->call_ms;
 }
 
 struct error *guard_check_token(const char *operation, const char *object)
@@ -172,7 +179,7 @@ static struct loss note_loss(struct guard *guard, struct guard_state *state, uin
 {
     state->lost = true;
     guard->counts.lost++;
-    bool exhausted = guard->counts.lost >= guard->options.max_lost_calls && !guard->exhausted_told;
+    bool exhausted = guard->counts.lost >= guard->max_lost_calls && !guard->exhausted_told;
     if (exhausted)
         guard->exhausted_told = true;
     return (struct loss){state->step, str_copy(state->call->object), (now - state->start_ms) / 1000, guard->counts.lost,
@@ -366,7 +373,7 @@ static struct error *dispatch(struct guard *guard, struct guard_state *state)
     AcquireSRWLockExclusive(&guard->lock);
     if (guard->closed) {
         error = error_make(ERROR_KIND_UNAVAILABLE, name, object, "hcsd is stopping");
-    } else if (guard->counts.lost >= guard->options.max_lost_calls) {
+    } else if (guard->counts.lost >= guard->max_lost_calls) {
         error = error_make(ERROR_KIND_UNAVAILABLE, name, object,
                            "%u calls into the Host Compute Service have not returned; restart the service vmcompute",
                            (unsigned)guard->counts.lost);
@@ -401,7 +408,7 @@ static struct error *dispatch(struct guard *guard, struct guard_state *state)
 
 struct error *guard_run(struct guard *guard, struct guard_call *call, const struct guard_wait *wait)
 {
-    uint32_t ms = wait != NULL && wait->ms != 0 ? wait->ms : guard->options.call_ms;
+    uint32_t ms = wait != NULL && wait->ms != 0 ? wait->ms : guard->call_ms;
     HANDLE cancel = wait != NULL ? wait->cancel : NULL;
     struct error *error = guard_check_token(call->name, call->object);
     if (error != NULL)
@@ -413,7 +420,7 @@ struct error *guard_run(struct guard *guard, struct guard_call *call, const stru
     state->call = call;
     state->step = call->name;
     state->start_ms = clock_ms();
-    state->lost_ms = state->start_ms + (ms > guard->options.call_ms ? ms : guard->options.call_ms);
+    state->lost_ms = state->start_ms + (ms > guard->call_ms ? ms : guard->call_ms);
     state->done = CreateEventW(NULL, TRUE, FALSE, NULL);
     call->state = state;
     if (state->done == NULL)
@@ -546,5 +553,5 @@ struct guard_counts guard_count(struct guard *guard)
 bool guard_is_exhausted(struct guard *guard)
 {
     struct guard_counts counts = guard_count(guard);
-    return counts.lost >= guard->options.max_lost_calls;
+    return counts.lost >= guard->max_lost_calls;
 }

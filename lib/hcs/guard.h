@@ -75,6 +75,8 @@ void guard_release(struct guard_call *call);
 /* For `run` and `late`: names the call that the record is in now, where it makes several ("HcsCloseProcess"). Static text. */
 void guard_step(struct guard_call *call, const char *name);
 
+/* New bounds for calls that begin from now on; 0 leaves one as it is. */
+void guard_set_bounds(struct guard *guard, uint32_t call_ms, uint32_t max_lost_calls);
 uint32_t guard_call_ms(const struct guard *guard);
 
 /* Ends the wait of every call with this tag with UNAVAILABLE ("lost communication with the compute service"); how many.

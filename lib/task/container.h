@@ -154,7 +154,7 @@ struct tasks {
     struct guard *guard;
     struct storage *storage; /* for the ids of layers */
     char *owner;
-    uint32_t call_ms, answer_ms, drain_ms, stall_ms;
+    _Atomic uint32_t call_ms, answer_ms, drain_ms, stall_ms; /* tasks_set_bounds */
     bool terminate_survivors;
     uint32_t os_build;
     struct error *(*mount_layers)(void *context, const char *holder, const char *scratch, const char *const *parents,

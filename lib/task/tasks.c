@@ -26,10 +26,7 @@ struct error *tasks_open(const struct tasks_options *options, struct tasks **ret
     tasks->compute = options->compute;
     tasks->guard = options->guard;
     tasks->owner = str_copy(options->owner);
-    tasks->call_ms = options->call_seconds * 1000;
-    tasks->answer_ms = options->kill_answer_seconds * 1000;
-    tasks->drain_ms = options->drain_seconds * 1000;
-    tasks->stall_ms = options->stall_seconds * 1000;
+    tasks_set_bounds(tasks, options);
     tasks->terminate_survivors = options->terminate_survivors;
     tasks->os_build = win_build();
     tasks->mount_layers = options->mount_layers;
@@ -50,6 +47,14 @@ struct error *tasks_open(const struct tasks_options *options, struct tasks **ret
     else
         *ret_tasks = tasks;
     return error;
+}
+
+void tasks_set_bounds(struct tasks *tasks, const struct tasks_options *options)
+{
+    tasks->call_ms = options->call_seconds * 1000;
+    tasks->answer_ms = options->kill_answer_seconds * 1000;
+    tasks->drain_ms = options->drain_seconds * 1000;
+    tasks->stall_ms = options->stall_seconds * 1000;
 }
 
 void tasks_drain(struct tasks *tasks)
@@ -112,6 +117,32 @@ static void close_handles(struct container *container)
     container->system = NULL;
     ReleaseSRWLockExclusive(&container->lock);
     error_free(hcs_system_close(system));
+}
+
+void tasks_end_waits(struct tasks *tasks)
+{
+    size_t count;
+    struct error *error = error_make(ERROR_KIND_UNAVAILABLE, "wait", NULL,
+                                     "hcsd is stopping; the container goes on running: wait again when hcsd is back");
+    struct container **containers = all(tasks, &count);
+    for (size_t i = 0; i < count; i++) {
+        struct process *exec, *next;
+        size_t found = 0;
+        process_release_waiters(&containers[i]->init, error);
+        AcquireSRWLockShared(&containers[i]->lock);
+        struct process **execs = mem_new_array(HASH_COUNT(containers[i]->execs) + 1, struct process *);
+        HASH_ITER(hh, containers[i]->execs, exec, next)
+        execs[found++] = process_ref(exec);
+        ReleaseSRWLockShared(&containers[i]->lock);
+        while (found > 0) {
+            process_release_waiters(execs[--found], error);
+            process_unref(execs[found]);
+        }
+        free(execs);
+        container_unref(containers[i]);
+    }
+    free(containers);
+    error_free(error);
 }
 
 void tasks_close(struct tasks *tasks, unsigned milliseconds)

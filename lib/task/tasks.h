@@ -85,9 +85,13 @@ struct tasks_options {
  * the background, so that a service that does not answer cannot hold up the start. DATA_LOSS or FAILED_PRECONDITION for a
  * journal that cannot be used. */
 struct error *tasks_open(const struct tasks_options *options, struct tasks **ret_tasks) ERROR_MUST_CHECK;
+/* The bounds of `options` (all that are in seconds) for what begins from now on. */
+void tasks_set_bounds(struct tasks *tasks, const struct tasks_options *options);
 void tasks_drain(struct tasks *tasks);         /* refuses new containers with UNAVAILABLE */
 unsigned tasks_in_flight(struct tasks *tasks); /* operations under way */
 size_t tasks_count(struct tasks *tasks);       /* containers, stopped ones too */
+/* Answers everybody who waits for an exit with UNAVAILABLE: hcsd is stopping. */
+void tasks_end_waits(struct tasks *tasks);
 /* Containers go on running. Waits, and whoever waits for an answer, are failed with UNAVAILABLE. Takes at most
  * `milliseconds`; what does not end by then is left to the end of the process. */
 void tasks_close(struct tasks *tasks, unsigned milliseconds);

@@ -5,13 +5,14 @@ its event log records, its configuration check."""
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from host import BIN, ROOT, Host, wait_until  # noqa: E402
+from host import BIN, EMULATOR, ROOT, Faults, Host, in_background, wait_until  # noqa: E402
 
 HCSD = os.path.join(BIN, "hcsd.exe")
 BAD_CONFIGS = os.path.join(ROOT, "tests", "unit", "config", "bad")
@@ -192,6 +193,87 @@ class Service(unittest.TestCase):
             self.assertIn("another hcsd works with this folder", second.error_text)
         finally:
             self.host.stop_console()
+
+    def reload(self):
+        sent = self.host.run(os.path.join(os.path.dirname(BIN), "tests", "service_control.exe"), "hcsd", "6")
+        self.assertEqual(0, sent.status, sent.error_text)
+
+    def test_a_reload_takes_effect(self):
+        """A call into HCS that hangs is given up after the new bound; a key that cannot change is named."""
+        folder = self.host.unix("C:/emulator")
+        shutil.copytree(EMULATOR, folder, dirs_exist_ok=True)
+        library = {"library": "C:\\emulator\\vmcompute.dll"}
+        faults = Faults(folder)
+        self.host.write_config(hcs=library)
+        self.register()
+        self.start()
+        since = len(self.host.boot_text())
+        faults.set({"call": "HcsCreateComputeSystem", "match": "held", "action": "hang"})
+        try:
+            self.host.write_config(hcs=dict(library, call_seconds=2), kill={"answer_seconds": 3}, state_dir="C:\\elsewhere")
+            self.reload()
+            _, _, _, strings = self.wait_for_event(6, since)
+            self.assertEqual("hcs.call_seconds: 240 -> 2; kill.answer_seconds: 10 -> 3", strings[0])
+            self.assertEqual("state_dir: C:\\ProgramData\\hcsd\\state -> C:\\elsewhere", strings[1])
+            error = self.host.refused("task", "create", "--bundle", self.host.make_bundle("held", "emu:sleep 5"), "held")
+            self.assertEqual("DEADLINE_EXCEEDED", error["code"])
+            self.assertIn("within 2 s", error["message"])
+        finally:
+            faults.clear()
+        self.assertFalse(os.path.exists(self.host.unix("C:/elsewhere")))
+        self.host.ctl("task", "delete", "--force", "held", ok=False)
+
+    def test_a_stop_tells_who_waits(self):
+        self.register()
+        self.start()
+        for name in ("one", "two"):
+            self.host.ctl("task", "create", "--bundle", self.host.make_bundle(name, "emu:sleep 600"), name)
+            self.host.ctl("task", "start", name)
+        joins = [in_background(self.host.refused, "task", "wait", name) for name in ("one", "two")]
+        wait_until("both wait", lambda: self.host.ctl("diag").json["connections"] >= 3)
+        self.stop()
+        for join in joins:
+            error = join()
+            self.assertEqual("UNAVAILABLE", error["code"])
+            self.assertIn("hcsd is stopping; the container goes on running", error["message"])
+        self.start()
+        for name in ("one", "two"):
+            self.assertEqual("running", self.host.ctl("task", "state", name).json["status"])
+            self.host.ctl("task", "delete", "--force", name)
+
+    def test_who_asked_for_a_change_is_in_the_log(self):
+        self.register()
+        self.start()
+        self.host.ctl("task", "create", "--bundle", self.host.make_bundle("who", "emu:sleep 600"), "who")
+        self.host.ctl("task", "state", "who")
+        self.host.ctl("task", "delete", "--force", "who")
+        self.stop()
+        with open(self.host.unix("C:/ProgramData/hcsd/state/log/hcsd.log"), encoding="utf-8") as log:
+            texts = [json.loads(line)["text"] for line in log]
+        asked = [text for text in texts if "id=who" in text]
+        self.assertEqual(2, len(asked), f"a create and a delete, not the look: {asked}")
+        self.assertRegex(asked[0], r"^containerd\.task\.v3\.Task/Create id=who bundle=C:\\bundles\\who in default, for pid \d+, \S+\\\S+: OK$")
+        self.assertRegex(asked[1], r"^hcsd\.v1\.Tasks/ForceDelete id=who in default, for pid \d+, .*: OK$")
+
+    def test_a_configuration_that_others_may_write(self):
+        path = self.host.unix("C:/ProgramData/hcsd/config.json")
+        self.register()
+        self.start()
+        since = len(self.host.boot_text())
+        self.host.write_config(kill={"answer_seconds": 3})
+        os.chmod(path, 0o666)
+        try:
+            self.reload()
+            _, _, _, strings = self.wait_for_event(7, since)
+            self.assertIn("may change what is in it", strings[0])
+            self.stop()
+            self.host.run("sc.exe", "start", "hcsd")
+            _, _, _, strings = self.wait_for_event(3, since)
+            self.assertIn("config.json", strings[0])
+            self.assertIn("icacls", strings[0])
+            wait_until("the service has stopped", lambda: self.state() == "STOPPED")
+        finally:
+            os.chmod(path, 0o644)
 
     def test_paramchange(self):
         since = len(self.host.boot_text())

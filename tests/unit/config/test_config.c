@@ -213,21 +213,30 @@ static void test_many_problems_are_bounded(void **state)
 static void test_compare(void **state)
 {
     (void)state;
-    struct config_list problems = {0}, changes = {0};
+    struct config_list problems = {0}, live = {0}, waiting = {0};
     struct config *before = parse("{}", &problems);
     struct config *after =
         parse("{\"hcs\":{\"call_seconds\":100,\"library\":\"C:\\\\v.dll\"},\"pipe_access\":[\"S-1-1-0\"],"
               "\"restart\":{\"terminate_survivors\":true}}",
               &problems);
-    config_compare(before, after, &changes);
-    assert_int_equal(changes.count, 4);
-    assert_string_equal(changes.items[0], "pipe_access: [] -> [\"S-1-1-0\"]");
-    assert_string_equal(changes.items[1], "hcs.library: System32's vmcompute.dll -> C:\\v.dll");
-    assert_string_equal(changes.items[2], "hcs.call_seconds: 240 -> 100");
-    assert_string_equal(changes.items[3], "restart.terminate_survivors: false -> true");
-    config_list_free(&changes);
-    config_compare(before, before, &changes);
-    assert_int_equal(changes.count, 0);
+    config_compare(before, after, &live, &waiting);
+    assert_int_equal(live.count, 1);
+    assert_string_equal(live.items[0], "hcs.call_seconds: 240 -> 100");
+    assert_int_equal(waiting.count, 3);
+    assert_string_equal(waiting.items[0], "pipe_access: [] -> [\"S-1-1-0\"]");
+    assert_string_equal(waiting.items[1], "hcs.library: System32's vmcompute.dll -> C:\\v.dll");
+    assert_string_equal(waiting.items[2], "restart.terminate_survivors: false -> true");
+    config_list_free(&live);
+    config_list_free(&waiting);
+    config_take_live(before, after);
+    assert_int_equal(before->hcs_call_seconds, 100);
+    assert_null(before->hcs_library);
+    config_compare(before, after, &live, &waiting);
+    assert_int_equal(live.count, 0);
+    assert_int_equal(waiting.count, 3);
+    config_list_free(&waiting);
+    config_compare(before, before, &live, &waiting);
+    assert_int_equal(live.count + waiting.count, 0);
     config_free(before);
     config_free(after);
 }
