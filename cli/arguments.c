@@ -240,14 +240,14 @@ struct error *arguments_read(struct arguments *arguments, const struct command *
     if (arguments->operand_count > command->operand_count)
         return refuse(arguments->operands[command->operand_count], "too many arguments");
     if (arguments->operand_count < command->operand_count)
-        return refuse(command->operands, "is missing; hcsctl %s%s%s --help shows an example", command->noun,
-                      command->verb == NULL ? "" : " ", command->verb == NULL ? "" : command->verb);
+        return refuse(command->operands, "%s is missing; hcsctl %s%s%s --help shows an example", command->operands,
+                      command->noun, command->verb == NULL ? "" : " ", command->verb == NULL ? "" : command->verb);
     if (command->takes_more && arguments->more_count == 0)
         return refuse("--", "a command must follow `--`; hcsctl %s %s --help shows an example", command->noun,
                       command->verb == NULL ? "" : command->verb);
     for (size_t i = 0; i < COMMAND_OPTIONS_MAX && command->options[i].name != NULL; i++) {
         if (command->options[i].required && !has_value(arguments, &command->options[i]))
-            return refuse(command->options[i].name, "is missing: %s %s", command->options[i].name,
+            return refuse(command->options[i].name, "%s %s is missing", command->options[i].name,
                           command->options[i].value);
     }
     return NULL;

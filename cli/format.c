@@ -98,6 +98,11 @@ void format_error(const struct error *error, const char *noun, const char *verb,
     free(body);
 }
 
+void format_deviation(const char *head, const char *kind, const char *path, const char *detail, struct buffer *text)
+{
+    buffer_add_format(text, "%s %s%s%s: %s\n", head, kind, *path == 0 ? "" : " ", path, detail);
+}
+
 json_t *format_time(const void *timestamp)
 {
     const Google__Protobuf__Timestamp *time = timestamp;

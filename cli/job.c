@@ -62,7 +62,7 @@ static void job_text(const Hcsd__V1__Job *job, struct buffer *text)
         add_line(text, "digest", job->result->digest);
         for (size_t i = 0; i < job->result->n_deviations; i++) {
             const Hcsd__V1__Deviation *deviation = job->result->deviations[i];
-            buffer_add_format(text, "deviation  %s %s: %s\n", deviation->kind, deviation->path, deviation->detail);
+            format_deviation("deviation ", deviation->kind, deviation->path, deviation->detail, text);
         }
     }
     for (size_t i = 0; i < job->n_history; i++) {

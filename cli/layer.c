@@ -164,11 +164,10 @@ static struct error *export_report(struct export *export)
     buffer_add_format(&text, "%s\n%s entries, %s, %s, cleanup %s\n", result->digest, entries, size, result->media_type,
                       cleanup == NULL ? "pending" : cleanup->outcome);
     for (size_t i = 0; i < result->n_deviations; i++)
-        buffer_add_format(&text, "deviation: %s %s: %s\n", result->deviations[i]->kind, result->deviations[i]->path,
-                          result->deviations[i]->detail);
+        format_deviation("deviation:", result->deviations[i]->kind, result->deviations[i]->path,
+                         result->deviations[i]->detail, &text);
     for (size_t i = 0; cleanup != NULL && i < cleanup->n_left; i++)
-        buffer_add_format(&text, "left: %s %s: %s\n", cleanup->left[i]->kind, cleanup->left[i]->path,
-                          cleanup->left[i]->detail);
+        format_deviation("left:", cleanup->left[i]->kind, cleanup->left[i]->path, cleanup->left[i]->detail, &text);
     if (export->to_stdout)
         output_note("%s", (const char *)text.data);
     else

@@ -31,6 +31,9 @@ char *format_seconds(double seconds);
 /* An error on one line: `{"error":{…}}`, or `hcsctl: task start: …`. With the line end. */
 void format_error(const struct error *error, const char *noun, const char *verb, bool json, struct buffer *text);
 
+/* What an export did not write as it was, or did not remove, on a line of its own; a path of "" is left out. */
+void format_deviation(const char *head, const char *kind, const char *path, const char *detail, struct buffer *text);
+
 /* A protobuf Timestamp as RFC 3339, or JSON null when it is absent or zero. */
 json_t *format_time(const void *timestamp);
 

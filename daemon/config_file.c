@@ -28,7 +28,7 @@ struct error *config_file_read(const char *file, bool optional, struct config_li
     struct error *error = folder_program_data(&data);
     if (error != NULL)
         return error;
-    error = file_read(file, CONFIG_SIZE_MAX, &text);
+    error = error_wrap(file_read(file, CONFIG_SIZE_MAX, &text), "read the configuration");
     if (error != NULL && error->kind == ERROR_KIND_NOT_FOUND && optional) {
         error_free(error);
         error = NULL;

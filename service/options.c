@@ -104,6 +104,9 @@ struct error *service_options_parse(int count, const char *const *arguments, str
     if ((options.purge || options.if_own) && options.action != SERVICE_ACTION_UNREGISTER)
         return error_make(ERROR_KIND_INVALID_ARGUMENT, "read the command line", options.purge ? "--purge" : "--if-own",
                           "it belongs to --unregister-service");
+    if (count > 0 && chosen == NULL)
+        return error_make(ERROR_KIND_INVALID_ARGUMENT, "read the command line", arguments[0],
+                          "it does not say what to do: --console, --register-service, … (hcsd.exe --help lists them)");
     *ret_options = options;
     return NULL;
 }

@@ -115,7 +115,10 @@ void log_record_text(const struct log_record *record, uint64_t lost, struct buff
         buffer_add_format(line, "%s debug: %s\n", time, text);
     else
         buffer_add_format(line, "%s %s %u: %s%s%s\n", time, severity_names[record->entry->severity],
-                          (unsigned)record->entry->id, text, *record->entry->action == 0 ? "" : " ",
+                          (unsigned)record->entry->id, text,
+                          *record->entry->action == 0                     ? ""
+                          : text[0] != 0 && text[strlen(text) - 1] == '.' ? " "
+                                                                          : ". ",
                           record->entry->action);
     free(text);
 }

@@ -52,8 +52,13 @@ struct error *pipe_dial(const char *address, unsigned milliseconds, void **ret_h
             /* Nothing announces a name that comes into being. */
             WaitForSingleObject(GetCurrentThread(), ABSENT_PAUSE_MS);
         } else {
+            const char *why = code == ERROR_FILE_NOT_FOUND
+                                  ? "nobody serves this pipe; start hcsd (sc.exe start hcsd), or name another pipe"
+                              : code == ERROR_ACCESS_DENIED
+                                  ? "run elevated, or have the administrator put you into hcsd's pipe_access"
+                                  : NULL;
             error =
-                error_win32(code, "dial", address, code == ERROR_FILE_NOT_FOUND ? "hcsd does not answer there" : NULL);
+                why != NULL ? error_win32(code, "dial", address, "%s", why) : error_win32(code, "dial", address, NULL);
             error = error_set_kind(error, code == ERROR_FILE_NOT_FOUND  ? ERROR_KIND_UNAVAILABLE
                                           : code == ERROR_PIPE_BUSY     ? ERROR_KIND_DEADLINE_EXCEEDED
                                           : code == ERROR_ACCESS_DENIED ? ERROR_KIND_PERMISSION_DENIED

@@ -63,8 +63,11 @@ struct error *work_check_folder(const char *path, const char *what)
     if (error != NULL)
         return error;
     DWORD attributes = GetFileAttributesW(wide);
-    if (attributes == INVALID_FILE_ATTRIBUTES)
-        error = error_win32(GetLastError(), "look at folder", path, "%s", what);
+    DWORD code = attributes == INVALID_FILE_ATTRIBUTES ? GetLastError() : ERROR_SUCCESS;
+    if (code == ERROR_FILE_NOT_FOUND || code == ERROR_PATH_NOT_FOUND)
+        error = error_make(ERROR_KIND_NOT_FOUND, "look at folder", path, "%s does not exist", what);
+    else if (code != ERROR_SUCCESS)
+        error = error_win32(code, "look at folder", path, "%s", what);
     else if ((attributes & FILE_ATTRIBUTE_DIRECTORY) == 0)
         error = error_make(ERROR_KIND_NOT_FOUND, "look at folder", path, "%s: it is no folder", what);
     free(wide);

@@ -68,6 +68,8 @@ static void test_bad(void **state)
         const char *named;
     } rows[] = {
         {{"--consolation"}, "--consolation"},
+        {{"--config", "x.json"}, "--config"}, /* to do what? */
+        {{"--service-name", "web"}, "--service-name"},
         {{"console"}, "console"},
         {{"--check-config"}, "--check-config"},
         {{"--config"}, "--config"},
