@@ -109,6 +109,73 @@ struct error *journal_name(const struct journal_key *key, char **ret_name)
     return NULL;
 }
 
+static int hex_value(char digit)
+{
+    return digit >= '0' && digit <= '9' ? digit - '0' : digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
+}
+
+/* What add_part has written from `text` to `end`; `letters` counts on over the parts. */
+static char *take_part(const char *text, const char *end, const char *mask, unsigned *letters)
+{
+    struct buffer part = {0};
+    size_t nibbles = strlen(mask);
+    buffer_add_text(&part, "");
+    while (text < end) {
+        char byte = *text++;
+        if (byte == '%') {
+            int high = end - text >= 2 ? hex_value(text[0]) : -1, low = high >= 0 ? hex_value(text[1]) : -1;
+            if (low < 0) {
+                buffer_free(&part);
+                return NULL;
+            }
+            byte = (char)(high << 4 | low);
+            text += 2;
+        } else if (byte >= 'a' && byte <= 'z') {
+            unsigned letter = (*letters)++;
+            if (letter / 4 < nibbles && (hex_value(mask[letter / 4]) >> letter % 4 & 1) != 0)
+                byte = (char)(byte - 'a' + 'A');
+        }
+        buffer_add(&part, &byte, 1);
+    }
+    return (char *)part.data;
+}
+
+bool journal_name_key(const char *name, char **ret_space, char **ret_id)
+{
+    static const char suffix[] = ".json";
+    size_t size = strlen(name), tail = sizeof suffix - 1;
+    if (size <= tail || size > JOURNAL_NAME_MAX || strcmp(name + size - tail, suffix) != 0)
+        return false;
+    char *text = str_copy_n(name, size - tail), *space = NULL, *id = NULL, *again = NULL;
+    const char *end = text + strlen(text), *first = strchr(text, '~');
+    const char *second = first != NULL ? strchr(first + 1, '~') : NULL, *mask = second != NULL ? second + 1 : "";
+    unsigned letters = 0;
+    bool alone = first == NULL || second == first + 1; /* "id" or "id~~mask", else "space~id" or "space~id~mask" */
+    if (strspn(mask, "0123456789abcdef") == strlen(mask)) {
+        if (!alone)
+            space = take_part(text, first, mask, &letters);
+        id = take_part(alone ? text : first + 1,
+                       alone ? (first != NULL ? first : end) : (second != NULL ? second : end), mask, &letters);
+    }
+    bool good = id != NULL && (alone || space != NULL);
+    /* One name for each key: what does not lead back is nobody's. */
+    if (good) {
+        struct error *error = journal_name(&(struct journal_key){space, id}, &again);
+        good = error == NULL && strcmp(again, name) == 0;
+        error_free(error);
+    }
+    if (good) {
+        *ret_space = space;
+        *ret_id = id;
+    } else {
+        free(space);
+        free(id);
+    }
+    free(again);
+    free(text);
+    return good;
+}
+
 /* CRC-32 as zlib's, a nibble at a time: documents are small. */
 static uint32_t crc32_of(const char *text)
 {

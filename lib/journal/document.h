@@ -7,6 +7,7 @@
 #ifndef HCSD_JOURNAL_DOCUMENT_H
 #define HCSD_JOURNAL_DOCUMENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <jansson.h>
@@ -25,6 +26,10 @@ struct journal_key {
  * INVALID_ARGUMENT when a part is empty or the name would become too long. The caller frees *ret_name. */
 #define JOURNAL_NAME_MAX 240
 struct error *journal_name(const struct journal_key *key, char **ret_name) ERROR_MUST_CHECK;
+
+/* The key of a file's name: of a document that cannot be read, this much is known. *ret_space is NULL when there is none; false:
+ * no name that journal_name gives. The caller frees both. */
+bool journal_name_key(const char *name, char **ret_space, char **ret_id);
 
 /* The caller frees *ret_text (free). `body` is not taken. */
 struct error *journal_encode(const char *kind, int version, const struct journal_key *key, const json_t *body,

@@ -63,6 +63,20 @@ static struct error *check_not_refused(struct journal *journal, const char *name
                       "a document that this hcsd cannot read has that name; it is left untouched");
 }
 
+bool journal_refuses_id(struct journal *journal, const char *id)
+{
+    bool refuses = false;
+    AcquireSRWLockShared(&journal->lock);
+    for (size_t i = 0; i < journal->refused_count && !refuses; i++) {
+        char *space = NULL, *refused = NULL;
+        refuses = journal_name_key(journal->refused[i], &space, &refused) && strcmp(refused, id) == 0;
+        free(space);
+        free(refused);
+    }
+    ReleaseSRWLockShared(&journal->lock);
+    return refuses;
+}
+
 struct error *journal_open(const char *folder, const char *kind, int version, struct journal **ret_journal)
 {
     struct file_list files = {0};

@@ -7,6 +7,7 @@
 #ifndef HCSD_JOURNAL_JOURNAL_H
 #define HCSD_JOURNAL_JOURNAL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/error.h"
@@ -38,6 +39,10 @@ struct journal_list {
 };
 struct error *journal_list(struct journal *journal, struct journal_list *ret_list) ERROR_MUST_CHECK;
 void journal_list_free(struct journal_list *list);
+
+/* Whether a refused document is one of this id, in any namespace or none: what it tells of may be there and is not to be taken
+ * for somebody's leftover. */
+bool journal_refuses_id(struct journal *journal, const char *id);
 
 /* Makes sure of the folder's reserve: a file of 1 MB of real bytes that journal_save deletes when the disk is full. Called at
  * start; once it was used, journal_remove makes it anew when there is room. */

@@ -37,6 +37,15 @@ static void test_names(void **state)
         if (strcmp(name, rows[i].name) != 0)
             fail_msg("%s, %s: expected %s, found %s", rows[i].space != NULL ? rows[i].space : "none", rows[i].id,
                      rows[i].name, name);
+        char *space = NULL, *id = NULL;
+        if (!journal_name_key(name, &space, &id))
+            fail_msg("%s leads back to no key", name);
+        assert_string_equal(id, rows[i].id);
+        assert_int_equal(space == NULL, rows[i].space == NULL);
+        if (space != NULL)
+            assert_string_equal(space, rows[i].space);
+        free(space);
+        free(id);
         free(name);
     }
 }
@@ -167,6 +176,36 @@ static void test_refusals(void **state)
     free(text);
 }
 
+static void test_names_of_nobody(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"",
+                                        ".json",
+                                        "web",
+                                        "Web.json",
+                                        "web~~0.json",
+                                        "web~~2x.json",
+                                        "a~b~c~1.json",
+                                        "~web.json",
+                                        "web~.json",
+                                        "a%2.json",
+                                        "a%zz.json",
+                                        "%61.json",
+                                        "con.json",
+                                        "web~~.json",
+                                        "reserve.bin",
+                                        "a%00b.json",
+                                        "web.json.json~",
+                                        "a~~1~1.json"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char *space = NULL, *id = NULL;
+        if (journal_name_key(names[i], &space, &id))
+            fail_msg("%s is %s, %s", names[i], space != NULL ? space : "none", id);
+        assert_null(space);
+        assert_null(id);
+    }
+}
+
 /* Without its key a document would be refused by the next start. */
 static void test_a_key_that_is_no_text_is_not_written(void **state)
 {
@@ -189,6 +228,7 @@ int main(void)
 
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_names_are_injective),
+        cmocka_unit_test(test_names_of_nobody),
         cmocka_unit_test(test_names_are_bounded),
         cmocka_unit_test(test_there_and_back),
         cmocka_unit_test(test_refusals),

@@ -125,6 +125,10 @@ static void test_refused_documents_stay(void **state)
         journal_list_free(&list);
     }
     assert_int_equal(told, 2); /* once each */
+    assert_true(journal_refuses_id(journal, "web"));
+    assert_true(journal_refuses_id(journal, "damaged"));
+    assert_false(journal_refuses_id(journal, "good"));
+    assert_false(journal_refuses_id(journal, "Web"));
     struct journal_key key = {NULL, "web"};
     json_t *body = json_object();
     struct error *error = journal_save(journal, &key, body);
