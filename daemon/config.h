@@ -28,6 +28,7 @@ struct config {
     unsigned kill_answer_seconds;
     unsigned stdio_drain_seconds;
     bool restart_terminate_survivors;
+    char *linux_boot_files; /* NULL: no Linux containers */
 };
 
 enum config_type {

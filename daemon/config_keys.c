@@ -40,5 +40,7 @@ const struct config_key config_keys[] = {
      "How long the output of an ended process is kept for a reader that does not take it."},
     {"restart.terminate_survivors", CONFIG_FLAG, AT(restart_terminate_survivors), "false", 0, 0, 0, "", false,
      "Whether containers that are found running when hcsd starts are ended instead of taken up again."},
+    {"linux.boot_files", CONFIG_PATH, AT(linux_boot_files), "none", 0, 0, 0, "", false,
+     "The folder with `kernel` and `initrd.img` of the VM that Linux containers run in. Without it they are refused."},
 };
 const size_t config_key_count = sizeof config_keys / sizeof config_keys[0];

@@ -284,6 +284,7 @@ static struct error *open_tasks(struct daemon *daemon)
     options.owner = "hcsd";
     options.state_dir = state;
     options.terminate_survivors = config->restart_terminate_survivors;
+    options.linux_boot_files = config->linux_boot_files;
     options.mount_layers = mount_layers;
     options.release_layers = release_layers;
     options.event = task_event;

@@ -116,7 +116,7 @@ struct error *linux_render_system(const struct spec *spec, const struct spec_ren
     const struct spec_linux_vm *vm = render->linux_vm;
     if (vm == NULL)
         return spec_refuse(ERROR_KIND_UNIMPLEMENTED, render,
-                           "Linux containers are not supported: no Linux VM is configured");
+                           "Linux containers are not supported: no Linux VM is configured (linux.boot_files)");
     json_t *layer_array = NULL, *directories = json_array();
     struct error *error = document_layers(render, layers, "layer.vhd", &layer_array);
     if (error == NULL)

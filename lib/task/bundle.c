@@ -137,6 +137,8 @@ static struct error *has_utility_vm(void *context, const char *path, bool *ret_e
 
 struct error *bundle_system_document(struct bundle *bundle, const struct bundle_render *render, char **ret_document)
 {
+    /* The names that Windows' LCOW has for them. */
+    const struct spec_linux_vm linux_vm = {render->linux_boot_files, "kernel", "initrd.img", ""};
     const struct spec_render spec_render = {
         .id = render->id,
         .owner = render->owner,
@@ -145,6 +147,7 @@ struct error *bundle_system_document(struct bundle *bundle, const struct bundle_
         .mount_later = render->mount_later,
         .processor_count = GetActiveProcessorCount(ALL_PROCESSOR_GROUPS),
         .os_build = render->os_build,
+        .linux_vm = render->linux_boot_files ? &linux_vm : NULL,
         .name_to_guid = name_to_guid,
         .has_utility_vm = has_utility_vm,
         .context = render->storage,

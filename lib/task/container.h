@@ -153,7 +153,7 @@ struct tasks {
     struct compute *compute;
     struct guard *guard;
     struct storage *storage; /* for the ids of layers */
-    char *owner;
+    char *owner, *linux_boot_files;
     _Atomic uint32_t call_ms, answer_ms, drain_ms, stall_ms; /* tasks_set_bounds */
     bool terminate_survivors;
     uint32_t os_build;

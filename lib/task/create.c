@@ -127,6 +127,7 @@ static struct error *create(struct container *container, const struct create_req
     struct bundle_render render = {
         .id = request->create.id,
         .owner = tasks->owner,
+        .linux_boot_files = tasks->linux_boot_files,
         .os_build = tasks->os_build,
         .storage = tasks->storage,
     };
@@ -308,6 +309,7 @@ static void run_render(void *context)
         const struct bundle_render render = {
             .id = create->id,
             .owner = request->tasks->owner,
+            .linux_boot_files = request->tasks->linux_boot_files,
             .mount_later = true,
             .os_build = request->os_build,
             .storage = request->tasks->storage,

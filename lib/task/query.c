@@ -19,12 +19,14 @@ static struct error *has_ended(const struct container *container)
     return error_make(ERROR_KIND_NOT_FOUND, "query", container->init.texts->id, "it has ended");
 }
 
-/* *ret_text is NULL when it has not been taken up again yet. */
+/* *ret_text is NULL when it has not been taken up again yet, or is paused: HCS would ask the guest, which does not answer, and a call
+ * that never returns costs a thread. */
 static struct error *ask(struct container *container, const char *what, char **ret_text)
 {
     struct guard_wait wait = {rung_ms(container->tasks), container->ended};
     AcquireSRWLockShared(&container->lock);
-    struct hcs_system *system = container->system;
+    bool deaf = container->init.phase == PHASE_PAUSING || container->init.phase == PHASE_PAUSED;
+    struct hcs_system *system = deaf ? NULL : container->system;
     ReleaseSRWLockShared(&container->lock);
     *ret_text = NULL;
     return system ? hcs_system_properties(system, what, &wait, ret_text) : NULL;
@@ -109,8 +111,8 @@ static void run_statistics(void *context)
     char *text;
     struct error *error = ask(container, PROPERTIES_STATISTICS, &text);
     if (!error && !text)
-        error = error_make(ERROR_KIND_UNAVAILABLE, "query", container->init.texts->id,
-                           "it has not been taken up again yet; try again");
+        error = error_make(ERROR_KIND_NOT_FOUND, "query", container->init.texts->id,
+                           "there are no figures while it is paused, or being taken up again");
     if (!error)
         error = properties_statistics(text, container->init.texts->id, &statistics);
     error = judge(container, error);

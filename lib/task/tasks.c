@@ -27,6 +27,7 @@ struct error *tasks_open(const struct tasks_options *options, struct tasks **ret
     tasks->guard = options->guard;
     tasks->owner = str_copy(options->owner);
     tasks_set_bounds(tasks, options);
+    tasks->linux_boot_files = str_copy(options->linux_boot_files);
     tasks->terminate_survivors = options->terminate_survivors;
     tasks->os_build = win_build();
     tasks->mount_layers = options->mount_layers;
@@ -183,6 +184,7 @@ void tasks_unref(struct tasks *tasks)
     journal_free(tasks->journal);
     storage_free(tasks->storage);
     free(tasks->owner);
+    free(tasks->linux_boot_files);
     free(tasks);
 }
 

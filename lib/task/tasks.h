@@ -70,6 +70,7 @@ struct tasks_options {
     unsigned stall_seconds;       /* watchdog.stall_seconds: what each rung of the kill ladder gets */
     const char *state_dir;        /* absolute; where task documents are journalled; made when it is not there */
     bool terminate_survivors;
+    const char *linux_boot_files; /* folder of kernel and initrd.img; NULL: Linux containers are UNIMPLEMENTED */
     /* Layers are mounted and released by whoever runs storage calls (workers); both may take long and are called on
      * operation threads. mount gives the volume path `\\?\Volume{guid}` (no trailing backslash). */
     struct error *(*mount_layers)(void *context, const char *holder, const char *scratch, const char *const *parents,
@@ -147,7 +148,8 @@ typedef void (*task_processes_done)(void *context, struct error *error, const st
 void task_processes(struct tasks *tasks, const char *containerd_namespace, const char *id, uint32_t fallback,
                     task_processes_done done, void *context);
 
-/* What a container uses, from HCS. NOT_FOUND once it has ended: containerd's metrics pass that over in silence. */
+/* What a container uses, from HCS. NOT_FOUND once it has ended and while it is paused: containerd's metrics pass that over in
+ * silence. */
 struct task_statistics {
     bool linux_container;
     int64_t timestamp_ns, started_ns; /* wall, 0: not known */

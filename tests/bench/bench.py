@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """make bench: the pipe, a bare gRPC server on it, and hcsd beside that, under Wine against the emulator.
 
-    bench.py [--rounds N] [--calls N] [--only NAME…]     NAME: memory, wakeups, state, stream
+    bench.py [--rounds N] [--calls N] [--only NAME…]     NAME: memory, wakeups, state, stream, crowd
 
 Everything is a ratio or a difference between two things measured in turns, so that a busy machine disturbs both.
 """
@@ -9,6 +9,7 @@ Everything is a ratio or a difference between two things measured in turns, so t
 import argparse
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,9 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "integration"))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "integration", "lifecycle"))
 
+from crowd import Crowd, memory_at_rest  # noqa: E402
 from host import BIN, BUILD, Host, wait_until  # noqa: E402
 
 BARE = "\\\\.\\pipe\\hcsd-bench-bare"
@@ -139,11 +142,46 @@ def bench_state(host, rounds, calls):
         host.ctl("task", "delete", "bench", "--force", ok=False)
 
 
+CROWD, FEW, FEW_ROUNDS = 1000, 10, 30
+
+
+def bench_crowd(host, hcsd):
+    """The same operations by the same clients on ten containers and on a thousand; the ten before and after, so that a machine that
+    becomes busier disturbs both."""
+    life = ("create", "start", "exec", "kill", "delete")
+
+    def few():
+        crowd, found = Crowd(host, FEW, FEW_ROUNDS, *life, bundles=CROWD), {phase: [] for phase in life}
+        for _ in range(FEW_ROUNDS * len(life)):
+            row = crowd.next()
+            found[row["phase"]].append(row["us"])
+        crowd.end()
+        return found
+    before = few()
+    idle = memory_at_rest(hcsd)
+    crowd, many = Crowd(host, CROWD, 1, "create", "start", "stop", "exec", "kill", "delete", bundles=CROWD), {}
+    for phase in ("create", "start", "stop", "exec", "kill", "delete"):
+        row = crowd.next()
+        if phase == "stop":
+            each = (memory_at_rest(hcsd) - idle) / CROWD
+            crowd.go_on()
+        else:
+            many[phase] = row["us"]
+    crowd.end()
+    after = few()
+    mean = {phase: statistics.median(before[phase] + after[phase]) for phase in life}
+    say("# microseconds an operation, ten and a thousand containers: " +
+        ", ".join(f"{phase} {mean[phase]:.0f} and {many[phase]:.0f}" for phase in life))
+    say(f"crowd_time {sum(many.values()) / sum(mean.values()):.2f} (a create, start, exec, kill and delete at {CROWD} containers beside "
+        f"that at {FEW}; at most 2)")
+    say(f"crowd_memory_kib {each / 1024:.1f} (hcsd's private memory for an idle container, without threads; at most 40)")
+
+
 def main():
     parser = argparse.ArgumentParser(description="What hcsd costs, as ratios within one run.")
     parser.add_argument("--rounds", type=int, default=41)
     parser.add_argument("--calls", type=int, default=100)
-    parser.add_argument("--only", nargs="*", default=["memory", "wakeups", "state", "stream"])
+    parser.add_argument("--only", nargs="*", default=["memory", "wakeups", "state", "stream", "crowd"])
     options = parser.parse_args()
     host = Host("bench")
     try:
@@ -161,6 +199,8 @@ def main():
             bench_state(host, options.rounds, options.calls)
         if "stream" in options.only:
             say(client(host, "stream", "5", BARE))
+        if "crowd" in options.only:
+            bench_crowd(host, hcsd)
     finally:
         host.end()
 

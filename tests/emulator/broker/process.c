@@ -196,6 +196,22 @@ static struct error *real_begin(struct process *process, const json_t *parameter
     return error;
 }
 
+/* What a Linux container's process is asked for; NULL: none. */
+static char *arguments_line(json_t *arguments)
+{
+    char *line = NULL;
+    size_t index;
+    json_t *word;
+    json_array_foreach(arguments, index, word)
+    {
+        const char *text = json_string_value(word) == NULL ? "" : json_string_value(word);
+        char *longer = line == NULL ? str_copy(text) : str_format("%s %s", line, text);
+        free(line);
+        line = longer;
+    }
+    return line;
+}
+
 struct error *process_create(struct system *system, struct client *client, const json_t *request, json_t *reply)
 {
     static const char *const wanted_keys[STDIO_COUNT] = {"CreateStdInPipe", "CreateStdOutPipe", "CreateStdErrPipe"};
@@ -203,6 +219,7 @@ struct error *process_create(struct system *system, struct client *client, const
     json_t *parameters = NULL;
     struct process *process = NULL;
     const char *command;
+    char *line = NULL;
     bool inside;
     struct error *error;
 
@@ -213,7 +230,10 @@ struct error *process_create(struct system *system, struct client *client, const
     error = parameters_read(request, &parameters);
     if (error != NULL)
         return error;
+    line = arguments_line(json_object_get(parameters, "CommandArgs"));
     command = frame_text(parameters, "CommandLine");
+    if (command[0] == 0 && line != NULL)
+        command = line;
     if (command[0] == 0 && system->command != NULL)
         command = system->command;
     inside = emu_is_command(command);
@@ -253,6 +273,7 @@ struct error *process_create(struct system *system, struct client *client, const
     if (system->state >= SYSTEM_STOPPING)
         process_terminate_now(process, system->exit_code);
 done:
+    free(line);
     process_release(process);
     system_release(system);
     json_decref(parameters);

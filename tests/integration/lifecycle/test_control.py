@@ -15,7 +15,8 @@ class Control(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.host = Host("lifecycle-control").boot()
-        cls.host.write_config()
+        cls.host.write_config(linux={"boot_files": "C:\\lcow"})
+        os.makedirs(cls.host.unix("C:\\lcow"))
         cls.host.start_console()
 
     @classmethod
@@ -177,6 +178,23 @@ class Control(unittest.TestCase):
         error = host.refused("task", "create", "--dry-run", "--os-build", "14393", "--bundle", bundle, "dry")
         self.assertEqual("UNIMPLEMENTED", error["code"])
         self.assertNotIn("dry", host.books()["systems"])
+
+    def test_a_linux_container(self):
+        host = self.host
+        base, scratch = host.make_layer("linux-base", {}), host.make_scratch("linux-scratch")
+        with open(host.unix(base + "\\layer.vhd"), "wb") as file:
+            file.write(b"\0" * 512)
+        self.start("linux", process={"args": ["emu:sleep", "3600"], "cwd": "/", "user": {"uid": 0, "gid": 0}}, linux={}, root=None,
+                   windows={"layerFolders": [base, scratch], "hyperv": {}})
+        system = self.system("linux")
+        self.assertEqual("container", system["SystemType"])
+        self.assertEqual(base + "\\layer.vhd", system["layers"][0]["Path"])
+        self.assertEqual("linux", host.ctl("task", "stats", "linux").json["kind"])
+        host.ctl("task", "pause", "linux")
+        host.ctl("task", "resume", "linux")
+        host.ctl("task", "exec", "linux", "again", "--", "emu:exit", "3")
+        host.ctl("task", "kill", "--signal", "9", "linux")
+        self.assertEqual("stopped", host.ctl("task", "wait", "linux").json["status"])
 
     def test_pod_dies_together(self):
         host = self.host

@@ -76,6 +76,21 @@ class Events(unittest.TestCase):
         self.assertEqual([], one.of("a-web"))
         self.assertEqual(8, len(one.of("b-web")))
 
+    def test_execs_end_before_their_container(self):
+        host, stream = self.host, self.subscribe("event.container_id==parent")
+        host.ctl("task", "create", "--bundle", host.make_bundle("parent", "emu:sleep 3600"), "parent")
+        host.ctl("task", "start", "parent")
+        for name in ("one", "two"):
+            host.ctl("task", "exec", "--detach", "parent", name, "--", "emu:sleep 3600")
+        host.ctl("task", "kill", "--signal", "KILL", "parent")
+        host.ctl("task", "wait", "parent")
+        wait_until("three exits", lambda: len([e for e in stream.of("parent") if e["topic"] == "/tasks/exit"]) == 3)
+        exits = [event["event"]["id"] for event in stream.of("parent") if event["topic"] == "/tasks/exit"]
+        self.assertEqual(["one", "two"], sorted(exits[:2]))
+        self.assertEqual("parent", exits[2])
+        self.assertEqual("stopped", host.ctl("task", "state", "--exec", "one", "parent").json["status"])
+        host.ctl("task", "delete", "parent")
+
     def test_pause_is_an_event(self):
         host, stream = self.host, self.subscribe("topic~=\"^/tasks/(paused|resumed)$\"")
         base = host.make_layer("vm-base", {"hello.txt": b"hello\n"})

@@ -140,9 +140,10 @@ static struct error *render_update(json_t *test, json_t *options, char **ret_doc
     const char *type = text_or_null(options, "type");
     char *text = json_is_string(value) ? str_copy(json_string_value(value)) : json_dumps(value, JSON_ENCODE_ANY);
     struct spec_update update;
-    struct error *error = spec_render_update(type == NULL ? SPEC_UPDATE_RESOURCES : type, text, strlen(text),
-                                             build == NULL ? 20348 : (uint32_t)json_integer_value(build),
-                                             processors == NULL ? 8 : (uint32_t)json_integer_value(processors), &update);
+    struct error *error =
+        spec_render_update(type == NULL ? SPEC_UPDATE_RESOURCES : type, text, strlen(text),
+                           build == NULL ? 20348 : (uint32_t)json_integer_value(build),
+                           processors == NULL ? 8 : (uint32_t)json_integer_value(processors), &update);
     free(text);
     if (error != NULL)
         return error;

@@ -64,6 +64,8 @@ static struct request *begin_update(const char *id, const char *type, const char
 
 /* ---- pausing ---- */
 
+static void expect_nothing_asked(const char *id);
+
 static void test_pause(void **state)
 {
     (void)state;
@@ -81,6 +83,7 @@ static void test_pause(void **state)
     expect_error(begin_start_exec("vm", "early"), ERROR_KIND_FAILED_PRECONDITION, "paused");
     expect_error(begin_kill("vm", 15), ERROR_KIND_FAILED_PRECONDITION, "resume it first");
     expect_error(begin_delete("vm", false), ERROR_KIND_FAILED_PRECONDITION, "paused");
+    expect_nothing_asked("vm");
     expect_ok(begin_resume("vm"), "resume");
     assert_int_equal(state_of("vm"), TASK_RUNNING);
     expect_ok(begin_start_exec("vm", "early"), "start exec");
@@ -310,6 +313,22 @@ static void test_statistics(void **state)
     expect_ok(begin_delete("web", false), "delete");
 }
 
+/* Of a paused container HCS is asked nothing that its guest would have to answer. */
+static void expect_nothing_asked(const char *id)
+{
+    struct seen seen = {0};
+    host_faults("[{\"call\":\"HcsGetComputeSystemProperties\",\"action\":\"hang\"}]");
+    task_processes(host.tasks, "default", id, 77, on_processes, &seen);
+    await(is_called, &seen.called, "processes of a paused container");
+    assert_null(seen.error);
+    assert_int_equal(seen.count, 1); /* the init */
+    assert_int_not_equal(seen.rows[0].pid, 77);
+    seen = statistics_of(id);
+    assert_int_equal(seen.error->kind, ERROR_KIND_NOT_FOUND);
+    error_free(seen.error);
+    host_faults(NULL);
+}
+
 static void test_processes(void **state)
 {
     (void)state;
@@ -337,7 +356,7 @@ static void test_processes(void **state)
     ",\"annotations\":{\"io.kubernetes.cri.container-type\":\"sandbox\",\"io.kubernetes.cri.sandbox-id\":\"" id "\"}"
 #define WORKLOAD(id)                                                                                                   \
     ",\"annotations\":{\"io.kubernetes.cri.container-type\":\"container\",\"io.kubernetes.cri.sandbox-id\":\"" id "\"" \
-                                                                                                                  "}"
+    "}"
 
 static struct request *begin_create_workload(const char *id, const char *windows, const char *top)
 {
@@ -352,6 +371,20 @@ static struct request *begin_kill_all(const char *id, uint32_t sig)
     struct request *request = request_new();
     task_kill(host.tasks, "default", id, "", sig, true, request_done, request);
     return request;
+}
+
+static void test_all_of_one_exec(void **state)
+{
+    (void)state;
+    run("web", "emu:sleep 3600");
+    expect_ok(begin_exec("web", "one", "emu:sleep 3600", ""), "exec");
+    expect_ok(begin_start_exec("web", "one"), "start exec");
+    struct request *request = request_new();
+    task_kill(host.tasks, "default", "web", "one", 9, true, request_done, request);
+    expect_error(request, ERROR_KIND_FAILED_PRECONDITION, "all");
+    expect_ok(begin_kill_all("web", 9), "kill all of what is no sandbox");
+    expect_exit("web");
+    expect_ok(begin_delete("web", false), "delete");
 }
 
 static void test_pod(void **state)
@@ -406,6 +439,7 @@ int main(int argc, char **argv)
         TEST(test_update),
         TEST(test_statistics),
         TEST(test_processes),
+        TEST(test_all_of_one_exec),
         TEST(test_pod),
         TEST(test_pod_in_a_vm),
     };
