@@ -17,6 +17,7 @@
 #define LIST_BUFFER               (64u << 10)
 #define NAME_BUFFER               (sizeof(FILE_NAME_INFORMATION) + 65536)
 
+#define NT_BUFFER_OVERFLOW        ((NTSTATUS)0x80000005L)
 #define NT_INVALID_INFO_CLASS     ((NTSTATUS)0xC0000003L)
 #define NT_INVALID_PARAMETER      ((NTSTATUS)0xC000000DL)
 #define NT_NOT_IMPLEMENTED        ((NTSTATUS)0xC0000002L)
@@ -35,6 +36,12 @@ NTSTATUS NTAPI NtQueryDirectoryFile(HANDLE file, HANDLE event, PIO_APC_ROUTINE a
                                     BOOLEAN single, PUNICODE_STRING pattern, BOOLEAN restart);
 NTSTATUS NTAPI NtReadFile(HANDLE file, HANDLE event, PIO_APC_ROUTINE apc, PVOID apc_context, PIO_STATUS_BLOCK io,
                           PVOID data, ULONG size, PLARGE_INTEGER offset, PULONG key);
+
+/* Most paths fit into this; the longest does not belong on a stack. */
+union name_space {
+    FILE_NAME_INFORMATION information;
+    uint8_t bytes[2048];
+};
 
 static const ULONG share_all = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
 static const ULONG options_all = FILE_SYNCHRONOUS_IO_NONALERT | FILE_OPEN_FOR_BACKUP_INTENT | FILE_OPEN_REPARSE_POINT;
@@ -149,18 +156,34 @@ void folder_probe(struct folder_volume *volume, HANDLE folder)
         volume->no_posix_delete = true;
 }
 
+/* The path within its volume, in `space` where it fits, else in *ret_long, which the caller frees. NULL: it cannot be had. */
+static const FILE_NAME_INFORMATION *query_name(HANDLE handle, void *space, ULONG size, FILE_NAME_INFORMATION **ret_long)
+{
+    IO_STATUS_BLOCK io;
+    *ret_long = NULL;
+    NTSTATUS status = NtQueryInformationFile(handle, &io, space, size, FileNameInformation);
+    if (status >= 0)
+        return space;
+    if (status != NT_BUFFER_OVERFLOW)
+        return NULL;
+    *ret_long = mem_resize_array(NULL, NAME_BUFFER, 1);
+    status = NtQueryInformationFile(handle, &io, *ret_long, NAME_BUFFER, FileNameInformation);
+    return status >= 0 ? *ret_long : NULL;
+}
+
 void folder_find_place(const struct folder_volume *volume, HANDLE folder, struct folder_place *ret_place)
 {
     *ret_place = (struct folder_place){0};
     if (!volume->no_posix_delete)
         return;
-    IO_STATUS_BLOCK io;
-    FILE_NAME_INFORMATION *information = mem_resize_array(NULL, NAME_BUFFER, 1);
-    if (NtQueryInformationFile(folder, &io, information, NAME_BUFFER, FileNameInformation) >= 0) {
-        ret_place->path = mem_copy(information->FileName, information->FileNameLength);
-        ret_place->units = information->FileNameLength / sizeof(WCHAR);
+    union name_space space;
+    FILE_NAME_INFORMATION *more;
+    const FILE_NAME_INFORMATION *name = query_name(folder, &space, sizeof space, &more);
+    if (name) {
+        ret_place->path = mem_copy(name->FileName, name->FileNameLength);
+        ret_place->units = name->FileNameLength / sizeof(WCHAR);
     }
-    free(information);
+    free(more);
 }
 
 static bool has_separator(const WCHAR *name, size_t units)
@@ -173,22 +196,25 @@ static bool has_separator(const WCHAR *name, size_t units)
 
 /* Is what was opened an entry of the folder? Its name there may be the 8.3 one, and Wine drops trailing dots and blanks; so
  * only a separator in it tells that it is elsewhere, unless the listed name has one too. */
-static bool is_in_place(const struct folder_volume *volume, const struct folder_place *place,
-                        const struct folder_entry *entry, HANDLE handle)
+static bool is_in_place(const struct folder_place *place, const struct folder_entry *entry, HANDLE handle)
 {
-    struct folder_place found;
-    folder_find_place(volume, handle, &found);
-    if (!found.path)
-        return true;
-    size_t at = place->units;
-    bool in = found.units > at && memcmp(found.path, place->path, at * sizeof(WCHAR)) == 0;
-    while (in && at < found.units && (found.path[at] == '.' || found.path[at] == ' '))
-        at++;
-    if (in && (at == 0 || found.path[at - 1] != '\\'))
-        in = at < found.units && found.path[at++] == '\\';
-    if (in && !entry->ambiguous)
-        in = !has_separator(found.path + at, found.units - at);
-    free(found.path);
+    union name_space space;
+    FILE_NAME_INFORMATION *more;
+    const FILE_NAME_INFORMATION *found = query_name(handle, &space, sizeof space, &more);
+    bool in = true;
+    if (found) {
+        const WCHAR *path = found->FileName;
+        size_t units = found->FileNameLength / sizeof(WCHAR);
+        size_t at = place->units;
+        in = units > at && memcmp(path, place->path, at * sizeof(WCHAR)) == 0;
+        while (in && at < units && (path[at] == '.' || path[at] == ' '))
+            at++;
+        if (in && (at == 0 || path[at - 1] != '\\'))
+            in = at < units && path[at++] == '\\';
+        if (in && !entry->ambiguous)
+            in = !has_separator(path + at, units - at);
+    }
+    free(more);
     return in;
 }
 
@@ -199,7 +225,7 @@ NTSTATUS folder_open_entry(struct folder_volume *volume, HANDLE folder, const st
     NTSTATUS status = open_listed(volume, folder, entry, access, options, &handle);
     if (status < 0)
         return status;
-    if (place && place->path && !is_in_place(volume, place, entry, handle)) {
+    if (place && place->path && !is_in_place(place, entry, handle)) {
         CloseHandle(handle);
         return NT_REPARSE_POINT_ENCOUNTERED;
     }
