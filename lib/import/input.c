@@ -65,7 +65,8 @@ static struct error *next_block(struct input *input)
         return take_error(input);
     input->block = data;
     input->block_size = result == ARCHIVE_EOF ? 0 : size;
-    sha256_add(&input->plain_sha, input->block, input->block_size);
+    if (input->block_size > 0)
+        sha256_add(&input->plain_sha, input->block, input->block_size);
     input->plain_size += input->block_size;
     return NULL;
 }

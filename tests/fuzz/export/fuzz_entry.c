@@ -8,44 +8,9 @@
 #include "base/memory.h"
 #include "export/entry.h"
 #include "export/tar.h"
-
-#define OUTPUT_MAX (8u << 20) /* holes may be as large as a file can be */
+#include "memory_packer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* Stands in for packer.c, which starts threads: too slow here, and tested by test_packer.c. */
-struct packer {
-    struct buffer tar;
-};
-
-struct error *packer_room(struct packer *packer, void **ret_room, size_t *ret_size)
-{
-    if (packer->tar.size > OUTPUT_MAX)
-        return error_make(ERROR_KIND_RESOURCE_EXHAUSTED, "write", NULL, "enough");
-    *ret_size = 1000;
-    *ret_room = buffer_reserve(&packer->tar, *ret_size);
-    return NULL;
-}
-
-void packer_fill(struct packer *packer, size_t size)
-{
-    packer->tar.size += size;
-}
-
-struct error *packer_write(struct packer *packer, const void *data, size_t size)
-{
-    buffer_add(&packer->tar, data, size);
-    return NULL;
-}
-
-struct error *packer_write_zeros(struct packer *packer, uint64_t size)
-{
-    if (size > OUTPUT_MAX)
-        return error_make(ERROR_KIND_RESOURCE_EXHAUSTED, "write", NULL, "enough");
-    memset(buffer_reserve(&packer->tar, size), 0, size);
-    packer->tar.size += size;
-    return NULL;
-}
 
 static void require(int condition)
 {
@@ -99,8 +64,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct packer packer = {0};
     struct export_control control = {0};
     struct deviations deviations = {0};
-    const struct entry entry = {
-        .path = "Files/\xed\xa0\x80", .folder = data[0] & 0x10, .attributes = data[0], .modified = data[1], .created = data[2]};
+    const struct entry entry = {.path = "Files/\xed\xa0\x80",
+                                .folder = data[0] & 0x10,
+                                .attributes = data[0],
+                                .modified = data[1],
+                                .created = data[2]};
     uint8_t *copy = mem_copy(data, size);
     struct stream_source *source = stream_source_memory(copy, 4, size, false);
     struct error *error = entry_write(&entry, source, &packer, &control, &deviations);

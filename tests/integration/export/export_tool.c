@@ -1,6 +1,7 @@
 /* The export engine from a command line, for tests: one staged folder or base layer becomes a tar, without daemon, worker or HCS.
  *
  *     export_tool archive FOLDER OUTPUT [--base] [--remove] [--compression none|gzip|zstd] [--level N] [--cancel-after BYTES]
+ *                         [--hold-after BYTES]     says "held" once so much is written and waits for its end
  *     export_tool remove FOLDER
  *     export_tool import ARCHIVE FOLDER [--base] [--hcs] [--cancel-after BYTES]     FOLDER is made
  *     export_tool apply ARCHIVE LAYER [PARENT…]     what import_apply does, with the whiteouts and hard links of ARCHIVE
@@ -60,7 +61,7 @@ struct counting {
     struct export_output output;
     const struct export_output *file;
     struct export_control *control;
-    uint64_t written, cancel_after;
+    uint64_t written, cancel_after, hold_after;
 };
 
 static struct error *counting_write(void *context, const void *data, size_t size)
@@ -69,7 +70,13 @@ static struct error *counting_write(void *context, const void *data, size_t size
     counting->written += size;
     if (counting->cancel_after && counting->written >= counting->cancel_after)
         counting->control->cancelled = true;
-    return counting->file->write(counting->file->context, data, size);
+    struct error *error = counting->file->write(counting->file->context, data, size);
+    if (!error && counting->hold_after && counting->written >= counting->hold_after) {
+        puts("held");
+        fflush(stdout);
+        getchar();
+    }
+    return error;
 }
 
 static int archive(int count, char **arguments)
@@ -86,6 +93,8 @@ static int archive(int count, char **arguments)
             options.level = (int)strtol(arguments[i], NULL, 10);
         else if (strcmp(arguments[i], "--cancel-after") == 0 && ++i < count)
             counting.cancel_after = strtoull(arguments[i], NULL, 10);
+        else if (strcmp(arguments[i], "--hold-after") == 0 && ++i < count)
+            counting.hold_after = strtoull(arguments[i], NULL, 10);
         else if (strcmp(arguments[i], "--compression") == 0 && ++i < count)
             options.compression = strcmp(arguments[i], "gzip") == 0   ? EXPORT_GZIP
                                   : strcmp(arguments[i], "zstd") == 0 ? EXPORT_ZSTD
@@ -104,6 +113,8 @@ static int archive(int count, char **arguments)
     if (!error)
         error = export_file_commit(file);
     export_file_free(file);
+    if (error)
+        printf("{\"written\":%llu}\n", (unsigned long long)counting.written);
     if (!error) {
         printf("{\"digest\":\"%s\",\"diff_id\":\"%s\",\"size\":%llu,\"entries\":%llu,\"media_type\":\"%s\",\"removed\":%llu,"
                "\"seconds\":%.3f",

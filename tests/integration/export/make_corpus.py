@@ -287,6 +287,44 @@ def hostile(root):
         os.utime(path, ns=(time, time))
 
 
+@case
+def surrogates(root):
+    """Names that surrogates.c shows with lone surrogates: U+E080 stands for U+DC80."""
+    layer = Layer(root)
+    layer.folder("folder \ue001")
+    layer.folder("plain")
+    layer.file("folder \ue001/inside", data=b"inside")
+    for name in ("lone \ue080", "\ue0ff", "plain/two \ue010\ue011", "plain/\U0001f600 and \ue012"):
+        layer.file(name, data=name.encode())
+    layer.file("streams \ue020", stream(DATA, b"d") + stream(ALTERNATE, b"a", ":lone \udc21:$DATA"))
+    layer.link("lone \ue080", "plain/linked \ue030")
+    layer.finish()
+
+
+@case
+def long(root):
+    """Deeper than a Unix path can say: 40 folders of 120 characters. Reached by opens relative to the parent only."""
+    layer = Layer(root)
+    here = os.open(os.path.join(layer.root, b"Files"), os.O_RDONLY)
+    for level in range(40):
+        name = f"{level:03} " + "l" * 116
+        os.mkdir(name, dir_fd=here)
+        side = os.open(name + ".$wcidirs$", os.O_CREAT | os.O_WRONLY, dir_fd=here)
+        os.write(side, struct.pack("<I", ATTR_DIRECTORY) + stream(SECURITY, security("long")))
+        os.close(side)
+        os.utime(name + ".$wcidirs$", ns=(BASE_TIME, BASE_TIME), dir_fd=here)
+        below = os.open(name, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    side = os.open("bottom", os.O_CREAT | os.O_WRONLY, dir_fd=here)
+    os.write(side, struct.pack("<I", ATTR_ARCHIVE) + stream(DATA, b"reached"))
+    os.close(side)
+    os.utime("bottom", ns=(BASE_TIME, BASE_TIME), dir_fd=here)
+    os.close(here)
+    for path, time in layer.times:
+        os.utime(path, ns=(time, time))
+
+
 def broken(name, make, expect):
     def build(root):
         layer = Layer(root)

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import unittest
 
@@ -39,18 +40,18 @@ class Corpus(unittest.TestCase):
         subprocess.run([sys.executable, os.path.join(HERE, "make_corpus.py"), path, "--only", case], check=True)
         return os.path.join(path, case)
 
-    def tool(self, *arguments, fails=False):
+    def tool(self, *arguments, fails=False, **environment):
         done = subprocess.run([WINE_RUN, "--prefix", "export", "--timeout", "100", "--", TOOL, *arguments],
-                              capture_output=True, text=True, check=False)
+                              capture_output=True, text=True, check=False, env={**os.environ, **environment})
         if fails:
             self.assertEqual(1, done.returncode, done.stdout + done.stderr)
             return json.loads(done.stderr.strip().splitlines()[-1])
         self.assertEqual(0, done.returncode, done.stdout + done.stderr)
         return json.loads(done.stdout.strip().splitlines()[-1])
 
-    def archive(self, folder, name, *more, fails=False):
+    def archive(self, folder, name, *more, **options):
         output = os.path.join(self.folder, name)
-        return output, self.tool("archive", windows(folder), windows(output), *more, fails=fails)
+        return output, self.tool("archive", windows(folder), windows(output), *more, **options)
 
     def check(self, folder, tar):
         done = subprocess.run([sys.executable, os.path.join(HERE, "check_tar.py"), "--transport", folder, tar],
@@ -122,6 +123,84 @@ class Corpus(unittest.TestCase):
             self.assertEqual("CANCELLED", error["code"], error)
             self.assertFalse(os.path.exists(output))
             self.assertEqual(["corpus"], sorted(os.listdir(self.folder)))
+
+    def test_cancelled_within_a_file(self):
+        """What is under way when it is cancelled is all that is written still, in the middle of a file of 100 MiB as well."""
+        folder = os.path.join(self.folder, "corpus", "large")
+        subprocess.run([sys.executable, os.path.join(HERE, "make_corpus.py"), os.path.dirname(folder), "--large", "1", "--large-mib", "100"],
+                       check=True)
+        output = os.path.join(self.folder, "cancelled.tar")
+        for compression in ("none", "zstd"):
+            done = subprocess.run([WINE_RUN, "--prefix", "export", "--timeout", "100", "--", TOOL, "archive", windows(folder),
+                                   windows(output), "--compression", compression, "--cancel-after", str(10 << 20)],
+                                  capture_output=True, text=True, check=False)
+            self.assertEqual(1, done.returncode, done.stderr)
+            self.assertEqual("CANCELLED", json.loads(done.stderr.strip().splitlines()[-1])["code"])
+            written = json.loads(done.stdout.strip().splitlines()[-1])["written"]
+            self.assertLessEqual(10 << 20, written)
+            self.assertLessEqual(written, 13 << 20)  # the chunk in hand
+            self.assertFalse(os.path.exists(output))
+
+    def test_killed(self):
+        """An export that is killed leaves nothing of its output, and neither does one whose writer is stuck."""
+        folder = self.make("plain")
+        environment = dict(line.split("=", 1) for line in subprocess.run(
+            ["bash", "-c", subprocess.run([WINE_RUN, "--prefix", "export", "--env"], capture_output=True, text=True, check=True).stdout +
+             "\nenv -0"], capture_output=True, check=True).stdout.decode().split("\0") if "=" in line)
+        out = os.path.join(self.folder, "out")
+        os.makedirs(out)
+        with open(os.path.join(out, "killed.tar"), "wb") as file:
+            file.write(b"what was there before")
+        child = subprocess.Popen([environment["WINE"], TOOL, "archive", windows(folder), windows(os.path.join(out, "killed.tar")),
+                                  "--hold-after", "600000"], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.assertEqual(b"held", child.stdout.readline().strip())
+        partial = [name for name in os.listdir(out) if name != "killed.tar"]
+        self.assertEqual(1, len(partial))
+        self.assertLessEqual(600000, os.path.getsize(os.path.join(out, partial[0])))
+        child.kill()
+        child.communicate()
+        # The next program's start comes after the server has closed what the killed one had open.
+        self.archive(folder, "after.tar")
+        self.assertEqual(["killed.tar"], os.listdir(out))
+        with open(os.path.join(out, "killed.tar"), "rb") as file:
+            self.assertEqual(b"what was there before", file.read())
+
+    def test_lone_surrogates(self):
+        """Names that are no UTF-16, by a linker's wrap around three calls: exported as WTF-8, removed, and imported again."""
+        kept = self.make("surrogates")
+        tar, result = self.archive(kept, "surrogates.tar", HCSD_TEST_SURROGATES="1")
+        self.assertEqual(["not_utf16"] * 7, [row["kind"] for row in result["deviations"] if row["kind"] != "no_backup_read"][:7])
+        with tarfile.open(tar, errors="surrogateescape") as archive:
+            found = {member.name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogatepass"): member for member in archive}
+        wanted = ["Files/folder \udc01", "Files/folder \udc01/inside", "Files/lone \udc80", "Files/\udcff", "Files/plain/two \udc10\udc11",
+                  "Files/plain/\U0001f600 and \udc12", "Files/streams \udc20", "Files/streams \udc20:lone \udc21",
+                  "Files/plain/linked \udc30"]
+        for name in wanted:
+            self.assertIn(name, found)
+            self.assertEqual("BINARY", found[name].pax_headers.get("hdrcharset"), name)
+        inside = os.path.join(self.folder, "imported")
+        self.tool("import", windows(tar), windows(inside), HCSD_TEST_SURROGATES="1")
+        self.assertTrue(os.path.exists(os.path.join(inside, "Files/folder \ue001/inside")))
+        self.assertTrue(os.path.samefile(os.path.join(inside, "Files/lone \ue080"), os.path.join(inside, "Files/plain/linked \ue030")))
+        _, second = self.archive(inside, "again.tar", "--remove", HCSD_TEST_SURROGATES="1")
+        self.assertEqual(result["digest"], second["digest"])
+        self.assertEqual([], self.tool("remove", windows(inside), HCSD_TEST_SURROGATES="1")["left"])
+        self.assertFalse(os.path.exists(inside))
+
+    def test_longer_than_a_path(self):
+        """Below what a Unix path can say everything is exported. Wine's server deletes by path: what it cannot is reported."""
+        folder = self.make("long")
+        tar, _ = self.archive(folder, "long.tar", "--remove")
+        self.check(self.make("long", "again"), tar)
+        left = self.tool("remove", windows(folder))["left"]
+        for row in left:
+            self.assertEqual("not_removed", row["kind"])
+            self.assertTrue(row["detail"])
+        self.assertEqual(bool(left), os.path.exists(folder))
+        if left:  # what is left is the way down to what is reported, and that
+            deepest = max(left, key=lambda row: len(row["path"]))["path"].split("/")
+            self.assertGreater(len("/".join(deepest)) + len(folder), 3500)
+            self.assertEqual(["Files"], os.listdir(folder))
 
     def test_base_layer(self):
         """Walked in place: Files, then UtilityVM with its Files; nothing is removed."""

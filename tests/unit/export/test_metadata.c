@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/buffer.h"
+#include "base/text.h"
 #include "export/metadata.h"
 
 static void put16(struct buffer *buffer, size_t value)
@@ -129,12 +130,83 @@ static void attributes_are_decoded(void **state)
     buffer_free(&found);
 }
 
+static void targets_are_encoded_to_what_decodes_to_them(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *target, *substitute;
+        bool relative;
+    } rows[] = {
+        {"C:\\Windows", "\\??\\C:\\Windows", false},
+        {"c:", "\\??\\c:", false},
+        {"\\\\server\\share", "\\??\\UNC\\server\\share", false},
+        {"\\\\?\\Volume{1}\\", "\\??\\Volume{1}\\", false},
+        {"..\\\xc3\xbc", "..\\\xc3\xbc", true},
+        {"\\rooted", "\\rooted", true},
+        {"lone \xed\xb2\x80", "lone \xed\xb2\x80", true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        for (int mount_point = 0; mount_point < 2; mount_point++) {
+            struct buffer raw = {0};
+            struct reparse reparse = {0};
+            assert_null(reparse_encode(rows[i].target, mount_point, "f", &raw));
+            assert_null(reparse_decode(raw.data, raw.size, "f", &reparse));
+            assert_string_equal(reparse.target, rows[i].target);
+            assert_int_equal(reparse.kind, mount_point ? REPARSE_MOUNT_POINT : REPARSE_SYMBOLIC_LINK);
+            size_t names = mount_point ? 16 : 20;
+            size_t units = 0;
+            char16_t *wanted = text_to_utf16(rows[i].substitute, &units);
+            assert_int_equal(raw.data[10] | raw.data[11] << 8, 2 * units);
+            assert_memory_equal(raw.data + names, wanted, 2 * units);
+            if (!mount_point)
+                assert_int_equal(raw.data[16], rows[i].relative);
+            free(wanted);
+            free(reparse.target);
+            buffer_free(&raw);
+        }
+    char long_target[9001];
+    memset(long_target, 'x', 9000);
+    long_target[9000] = '\0';
+    const char *const refused[] = {"", "\\??\\C:\\x", long_target, "\xff"};
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        struct buffer raw = {0};
+        struct error *error = reparse_encode(refused[i], false, "f", &raw);
+        assert_non_null(error);
+        assert_int_equal(error->kind, ERROR_KIND_INVALID_ARGUMENT);
+        assert_int_equal(raw.size, 0);
+        error_free(error);
+    }
+}
+
+static void attributes_are_encoded(void **state)
+{
+    (void)state;
+    struct buffer list = {0}, found = {0};
+    size_t last = 0;
+    static const uint8_t big[65536];
+    assert_true(ea_encode(&list, &last, "A", 1, (const uint8_t *)"vw", 2));
+    assert_true(ea_encode(&list, &last, "LONGER", 6, NULL, 0));
+    assert_true(ea_encode(&list, &last, "C", 1, (const uint8_t *)"x", 1));
+    assert_int_equal(last % 4, 0);
+    assert_null(ea_decode(list.data, list.size, "f", collect, &found));
+    assert_string_equal((const char *)found.data, "0 A=vw;0 LONGER=;0 C=x;");
+    size_t size = list.size;
+    assert_false(ea_encode(&list, &last, "", 0, NULL, 0));
+    assert_false(ea_encode(&list, &last, (const char *)big, 256, NULL, 0));
+    assert_false(ea_encode(&list, &last, "A", 1, big, 65536));
+    assert_int_equal(list.size, size);
+    buffer_free(&list);
+    buffer_free(&found);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(targets_are_decoded),
         cmocka_unit_test(a_cut_reparse_point_is_data_loss),
         cmocka_unit_test(attributes_are_decoded),
+        cmocka_unit_test(targets_are_encoded_to_what_decodes_to_them),
+        cmocka_unit_test(attributes_are_encoded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
