@@ -12,7 +12,7 @@
 NTSTATUS folder_create(struct folder_volume *volume, HANDLE folder, const WCHAR *name, size_t units, ACCESS_MASK access,
                        ULONG options, HANDLE *ret_handle);
 
-/* A further name for an open file. The handle needs no rights. */
+/* A further name for a file that is open with FILE_WRITE_ATTRIBUTES. */
 NTSTATUS folder_link(HANDLE file, HANDLE folder, const WCHAR *name, size_t units);
 
 /* Sets the times (FILETIME; 0: as they are) and, unless `attributes` is 0, those attributes that can be set so. Needs

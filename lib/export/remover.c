@@ -31,9 +31,10 @@ struct level {
     uint64_t *given_up; /* entries that resisted: not tried, not reported twice */
     size_t given_up_count;
     /* Entries that were deleted. One that is listed again only goes with somebody's last handle, or not at all (Wine beyond 4096
-     * bytes of path): the folder's "not empty" is waited for and tells. */
+     * bytes of path, which says of the folder then that it is empty): it is waited for as for a folder that is not empty. */
     uint64_t *deleted;
     size_t deleted_count, deleted_before; /* before this pass */
+    bool lingering;                       /* such a one was listed in this pass */
 };
 
 struct remover {
@@ -97,13 +98,16 @@ static int compare_keys(const void *a, const void *b)
 }
 
 /* Was it dealt with in an earlier pass? `deleted` is sorted then. */
-static bool is_done_with(const struct level *level, const struct folder_entry *entry)
+static bool is_done_with(struct level *level, const struct folder_entry *entry)
 {
     uint64_t key = entry_key(entry);
     if (has_key(level->given_up, level->given_up_count, key))
         return true;
-    return level->passes > 1 && level->deleted_count > 0 &&
-           bsearch(&key, level->deleted, level->deleted_before, sizeof key, compare_keys);
+    if (level->passes == 1 || level->deleted_before == 0 ||
+        !bsearch(&key, level->deleted, level->deleted_before, sizeof key, compare_keys))
+        return false;
+    level->lingering = true;
+    return true;
 }
 
 static void give_up(struct level *level, uint64_t key)
@@ -164,6 +168,7 @@ static NTSTATUS begin_pass(struct level *level)
     folder_list_free(&level->list);
     level->next = 0;
     level->removed_some = false;
+    level->lingering = false;
     level->passes++;
     if (level->deleted_count > 0)
         qsort(level->deleted, level->deleted_count, sizeof *level->deleted, compare_keys);
@@ -210,11 +215,22 @@ static void enter(struct remover *remover, const struct folder_entry *entry)
     remover->top = level;
 }
 
-static NTSTATUS delete_folder(struct remover *remover, HANDLE handle)
+/* Is what lingered still listed? */
+static bool is_empty(HANDLE folder)
+{
+    struct folder_list list = {0};
+    bool empty = folder_list(folder, &list) >= 0 && list.count == 0;
+    folder_list_free(&list);
+    return empty;
+}
+
+static NTSTATUS delete_folder(struct remover *remover, const struct level *level)
 {
     uint32_t waited = 0;
     for (uint32_t pause = PAUSE_FIRST_MS;; pause = pause * 2 > PAUSE_MAX_MS ? PAUSE_MAX_MS : pause * 2) {
-        NTSTATUS status = folder_delete(&remover->volume, handle);
+        NTSTATUS status = NT_DIRECTORY_NOT_EMPTY;
+        if (!level->lingering || is_empty(level->handle))
+            status = folder_delete(&remover->volume, level->handle);
         if (status != NT_DIRECTORY_NOT_EMPTY || remover->control->go_around || waited >= NOT_EMPTY_MS ||
             remover->waited_ms >= NOT_EMPTY_ALL_MS)
             return status;
@@ -231,7 +247,7 @@ static void leave(struct remover *remover)
     struct level *up = level->up;
     NTSTATUS status = NT_DIRECTORY_NOT_EMPTY;
     if (level->given_up_count == 0)
-        status = delete_folder(remover, level->handle);
+        status = delete_folder(remover, level);
     if (status >= 0) {
         count_removed(remover, up ? up : level, up ? entry_key(&up->list.entries[up->next - 1]) : 0);
     } else {

@@ -110,7 +110,7 @@ struct error *import_run(const struct import_options *options, struct import_res
     struct deviations deviations = {0};
     uint64_t entries = options->control->entries;
 
-    struct error *error = staging_open(options->folder, options->target, &staging);
+    struct error *error = staging_open(options, &staging);
     if (error)
         goto out;
     error = input_open(options->input, options->control, &input);

@@ -5,7 +5,8 @@
  *     1. an empty staging folder; import_run(IMPORT_FOR_HCS) fills it from the archive, in transport format
  *     2. storage_import(layer folder, staging folder, parents), HCS's ImportLayer
  *     3. import_apply: what HCS does not take from the folder, whiteouts and hard links
- *     4. the staging folder goes (remover_run), whatever happened before
+ *     4. with result->utility_vm storage_process_utility_image(layer\UtilityVM), which step 1 made in the layer's folder
+ *     5. the staging folder goes (remover_run), whatever happened before
  *
  * and for a base layer
  *
@@ -54,6 +55,9 @@ struct import_options {
     const char *folder; /* absolute; exists and is empty */
     enum import_target target;
     const struct import_input *input;
+    /* IMPORT_FOR_HCS, for a layer with a UtilityVM: that is made in the layer's own folder at once, from the nearest parent's. NULL: such
+     * a layer is FAILED_PRECONDITION. */
+    const char *layer, *parent;
     struct export_control *control; /* entries, bytes (plain), output_bytes (read from the input), path, cancelled */
 };
 
@@ -74,8 +78,8 @@ struct import_result {
 /* Fills the folder. Nothing that the archive says leads out of it: entries that could are refused, as are names that Windows
  * does not have (import_name.h has the rules); each folder must come before what is in it. After an error the folder is empty
  * again but for what could not be removed. Errors: INVALID_ARGUMENT naming the entry; ALREADY_EXISTS for an entry that is there
- * twice, also by case; DATA_LOSS for a damaged archive; FAILED_PRECONDITION when the folder is not empty; UNIMPLEMENTED for
- * UtilityVM in a layer with parents (IMPORT_FOR_HCS); CANCELLED within a second; the input's and the system's. Memory: one
+ * twice, also by case; DATA_LOSS for a damaged archive; FAILED_PRECONDITION when the folder is not empty, or there is nothing to
+ * make a utility VM from; CANCELLED within a second; the input's and the system's. Memory: one
  * entry's metadata, buffers of 64 KiB, a handle for each level of the current path, and `pending`. */
 struct error *import_run(const struct import_options *options, struct import_result **ret_result) ERROR_MUST_CHECK;
 void import_result_free(struct import_result *result); /* takes NULL */

@@ -12,6 +12,7 @@
 #include "export/tombstones.h"
 #include "import/chain.h"
 #include "import/sink.h"
+#include "import/utility_vm.h"
 
 #define SIDECAR       L".$wcidirs$"
 #define SIDECAR_UNITS 10
@@ -21,13 +22,14 @@
 
 struct staging {
     struct import_tree tree;
+    const struct import_options *options;
     enum import_target target;
-    char *folder;
     struct folder_volume volume;
     HANDLE root;
     struct chain chain; /* to where entries are made */
     struct chain first; /* to the first names of hard links */
-    bool utility_vm;
+    bool has_utility_vm;
+    struct utility_vm *vm; /* IMPORT_FOR_HCS, once there is one */
 
     HANDLE tombstones;   /* IMPORT_COMPLETE */
     struct buffer lines; /* not written yet */
@@ -126,10 +128,27 @@ static struct error *create_plain(struct staging *staging, const struct import_n
     return made(status, node->path, node->folder ? "create folder" : "create file");
 }
 
-static struct error *no_utility_vm(const char *path)
+/* ImportLayer does not know utility VMs: theirs is made in the layer itself. */
+static struct error *check_vm(const struct staging *staging, const char *path)
 {
-    return error_make(ERROR_KIND_UNIMPLEMENTED, "import entry", path,
-                      "a utility VM of a layer with parents is made from its parent's, which hcsd does not do yet");
+    if (strcmp(path, "UtilityVM/Files") != 0 && strncmp(path, "UtilityVM/Files/", 16) != 0)
+        return import_refuse(path, "of UtilityVM only its Files belong to a layer");
+    return staging->vm ? NULL : import_refuse(path, "its folder UtilityVM does not come before it");
+}
+
+static struct error *create_in_vm(struct staging *staging, const struct import_node *node,
+                                  struct stream_sink **ret_sink)
+{
+    const struct import_options *options = staging->options;
+    struct error *error = node->top ? NULL : check_vm(staging, node->path);
+    if (!error && node->top && staging->vm)
+        error = error_make(ERROR_KIND_ALREADY_EXISTS, "import entry", node->path, "it came before");
+    if (!error && node->top && (!options->layer || !options->parent))
+        error = error_make(ERROR_KIND_FAILED_PRECONDITION, "import entry", node->path,
+                           "the utility VM of a layer is made from its parent's, and there is no parent");
+    if (!error && node->top)
+        error = utility_vm_make(options->layer, options->parent, options->control, &staging->vm);
+    return error ? error : utility_vm_create(staging->vm, node, ret_sink);
 }
 
 static struct error *tree_create(struct import_tree *tree, const struct import_node *node,
@@ -140,7 +159,7 @@ static struct error *tree_create(struct import_tree *tree, const struct import_n
     WCHAR *name = NULL;
     size_t units = 0;
     if (node->area == IMPORT_UTILITY_VM && staging->target == IMPORT_FOR_HCS)
-        return no_utility_vm(node->path);
+        return create_in_vm(staging, node, ret_sink);
     struct error *error = chain_parent(&staging->chain, node->path, &folder, &name, &units);
     if (error)
         return error;
@@ -156,7 +175,7 @@ static struct error *tree_create(struct import_tree *tree, const struct import_n
                    : create_plain(staging, node, folder, name, units, &sink);
     if (!error) {
         *ret_sink = staged ? sink_staged(&sink) : sink_plain(&sink);
-        staging->utility_vm = staging->utility_vm || strcmp(node->path, "UtilityVM/Files") == 0;
+        staging->has_utility_vm = staging->has_utility_vm || strcmp(node->path, "UtilityVM/Files") == 0;
     }
     free(name);
     return error;
@@ -192,9 +211,14 @@ static struct error *tree_link(struct import_tree *tree, const struct import_nam
     HANDLE folder = NULL, first_folder = NULL, file = NULL;
     WCHAR *last = NULL, *first_last = NULL;
     size_t units = 0, first_units = 0;
-    if (staging->target == IMPORT_FOR_HCS)
-        return name->area == IMPORT_UTILITY_VM ? no_utility_vm(name->path) : add_link(staging, name->path, first);
-    struct error *error = chain_parent(&staging->chain, name->path, &folder, &last, &units);
+    struct error *error = NULL;
+    if (staging->target == IMPORT_FOR_HCS && name->area != IMPORT_UTILITY_VM)
+        return add_link(staging, name->path, first);
+    if (staging->target == IMPORT_FOR_HCS) {
+        error = check_vm(staging, name->path);
+        return error ? error : utility_vm_link(staging->vm, name->path, first);
+    }
+    error = chain_parent(&staging->chain, name->path, &folder, &last, &units);
     if (!error)
         error = chain_parent(&staging->first, first, &first_folder, &first_last, &first_units);
     if (error && error->kind == ERROR_KIND_INVALID_ARGUMENT && strcmp(error->object, first) == 0) {
@@ -250,13 +274,16 @@ static struct error *tree_whiteout(struct import_tree *tree, const struct import
 {
     struct staging *staging = (struct staging *)tree;
     struct import_pending *pending = &staging->pending;
-    if (name->area == IMPORT_UTILITY_VM)
-        return staging->target == IMPORT_FOR_HCS
-                   ? no_utility_vm(name->path)
-                   : import_refuse(name->path, "the transport format has no deletions below UtilityVM");
+    struct error *error = NULL;
+    if (name->area == IMPORT_UTILITY_VM && staging->target == IMPORT_COMPLETE)
+        return import_refuse(name->path, "the transport format has no deletions below UtilityVM");
+    if (name->area == IMPORT_UTILITY_VM) {
+        error = check_vm(staging, name->path);
+        return error ? error : utility_vm_delete(staging->vm, name->path);
+    }
     if (staging->target == IMPORT_COMPLETE)
         return add_line(staging, name->path);
-    struct error *error = pending_room(staging, name->path, NULL);
+    error = pending_room(staging, name->path, NULL);
     if (error)
         return error;
     size_t count = pending->whiteout_count;
@@ -293,9 +320,9 @@ static struct error *check_empty(const struct staging *staging)
     size_t count = list.count;
     folder_list_free(&list);
     if (status < 0)
-        return error_ntstatus((uint32_t)status, "list folder", staging->folder, NULL);
+        return error_ntstatus((uint32_t)status, "list folder", staging->options->folder, NULL);
     return count == 0 ? NULL
-                      : error_make(ERROR_KIND_FAILED_PRECONDITION, "import layer", staging->folder,
+                      : error_make(ERROR_KIND_FAILED_PRECONDITION, "import layer", staging->options->folder,
                                    "the folder is not empty; give one that is");
 }
 
@@ -307,14 +334,14 @@ static struct error *begin_tombstones(struct staging *staging)
     return made(status, "tombstones.txt", "create file");
 }
 
-struct error *staging_open(const char *folder, enum import_target target, struct staging **ret_staging)
+struct error *staging_open(const struct import_options *options, struct staging **ret_staging)
 {
     struct staging *staging = mem_new(struct staging);
     staging->tree = (struct import_tree){tree_create, tree_link, tree_whiteout, tree_sddl};
-    staging->target = target;
-    staging->folder = str_copy(folder);
+    staging->options = options;
+    staging->target = options->target;
     struct error *error = folder_open(
-        folder, FILE_LIST_DIRECTORY | FILE_TRAVERSE | FILE_ADD_FILE | FILE_ADD_SUBDIRECTORY, &staging->root);
+        options->folder, FILE_LIST_DIRECTORY | FILE_TRAVERSE | FILE_ADD_FILE | FILE_ADD_SUBDIRECTORY, &staging->root);
     if (!error) {
         staging->chain = (struct chain){
             .volume = &staging->volume, .root = staging->root, .check = check_folder, .context = staging};
@@ -322,7 +349,7 @@ struct error *staging_open(const char *folder, enum import_target target, struct
         staging->chain.keep_times = true;
         error = check_empty(staging);
     }
-    if (!error && target == IMPORT_COMPLETE)
+    if (!error && options->target == IMPORT_COMPLETE)
         error = begin_tombstones(staging);
     if (error) {
         staging_free(staging);
@@ -346,7 +373,9 @@ struct error *staging_finish(struct staging *staging, struct import_pending *ret
         return error;
     *ret_pending = staging->pending;
     staging->pending = (struct import_pending){0};
-    *ret_utility_vm = staging->utility_vm;
+    if (staging->vm)
+        utility_vm_finish(staging->vm);
+    *ret_utility_vm = staging->has_utility_vm || staging->vm;
     return NULL;
 }
 
@@ -362,7 +391,7 @@ void staging_free(struct staging *staging)
         CloseHandle(staging->root);
     buffer_free(&staging->lines);
     import_pending_free(&staging->pending);
-    free(staging->folder);
+    utility_vm_free(staging->vm);
     free(staging);
 }
 

@@ -7,9 +7,8 @@
 
 struct staging;
 
-/* `folder` exists and is empty: FAILED_PRECONDITION otherwise. */
-struct error *staging_open(const char *folder, enum import_target target,
-                           struct staging **ret_staging) ERROR_MUST_CHECK;
+/* The folder exists and is empty: FAILED_PRECONDITION otherwise. `options` lives as long. */
+struct error *staging_open(const struct import_options *options, struct staging **ret_staging) ERROR_MUST_CHECK;
 struct import_tree *staging_tree(struct staging *staging);
 /* Everything was given: tombstones.txt is whole, folders have their times; pending goes to the caller. */
 struct error *staging_finish(struct staging *staging, struct import_pending *ret_pending,

@@ -35,7 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             error_free(error);
             break;
         }
-        require(header.name_units < STREAM_NAME_MAX / 2 && header.size <= INT64_MAX);
+        require(header.name_units <= STREAM_NAME_MAX / 2 && header.size <= INT64_MAX);
         stream_add_header(&again, &header);
         require(at + again.size <= size && memcmp(data + at, again.data, again.size) == 0);
         at += again.size;

@@ -3,7 +3,7 @@
  *     export_tool archive FOLDER OUTPUT [--base] [--remove] [--compression none|gzip|zstd] [--level N] [--cancel-after BYTES]
  *                         [--hold-after BYTES]     says "held" once so much is written and waits for its end
  *     export_tool remove FOLDER
- *     export_tool import ARCHIVE FOLDER [--base] [--hcs] [--cancel-after BYTES]     FOLDER is made
+ *     export_tool import ARCHIVE FOLDER [--base] [--hcs] [--layer LAYER --parent PARENT] [--cancel-after BYTES]     FOLDER is made
  *     export_tool apply ARCHIVE LAYER [PARENT…]     what import_apply does, with the whiteouts and hard links of ARCHIVE
  *
  * Prints one JSON object. Exit status 1 with the error's JSON on stderr. */
@@ -192,6 +192,10 @@ static int import(int count, char **arguments)
             options.target = IMPORT_BASE;
         else if (strcmp(arguments[i], "--hcs") == 0)
             options.target = IMPORT_FOR_HCS;
+        else if (strcmp(arguments[i], "--layer") == 0 && ++i < count)
+            options.layer = arguments[i];
+        else if (strcmp(arguments[i], "--parent") == 0 && ++i < count)
+            options.parent = arguments[i];
         else if (strcmp(arguments[i], "--cancel-after") == 0 && ++i < count)
             cancel_after = strtoull(arguments[i], NULL, 10);
     }

@@ -280,6 +280,63 @@ class Import(unittest.TestCase):
         error = self.tool("apply", windows(self.path("hcs.tar")), windows(layer), fails=True)
         self.assertEqual(("NOT_FOUND", "Files/parents"), (error["code"], error["object"]))
 
+    def test_utility_vm(self):
+        """Made in the layer from the parent's: boot files copied, all else linked until it changes; the parent stays as it is."""
+        parent, layer = self.path("parent"), self.path("layer")
+        boot = "UtilityVM/Files/EFI/Microsoft/Boot"
+        os.makedirs(os.path.join(parent, boot))
+        os.makedirs(os.path.join(parent, "UtilityVM/Files/Windows/old"))
+        os.makedirs(layer)
+        for name in (boot + "/BCD", boot + "/bootmgfw.efi", "UtilityVM/Files/Windows/same", "UtilityVM/Files/Windows/changed",
+                     "UtilityVM/Files/Windows/old/x", "UtilityVM/Files/Windows/gone", "UtilityVM/SystemTemplate.vhdx"):
+            with open(os.path.join(parent, name), "w", encoding="utf-8") as file:
+                file.write("parent's " + name)
+        times = (10**18, 10**18 + 1_234_500)
+        os.utime(os.path.join(parent, "UtilityVM/Files/EFI"), ns=times)
+        before = {os.path.join(at, name): os.stat(os.path.join(at, name)).st_mtime_ns
+                  for at, folders, names in os.walk(parent) for name in folders + names}
+
+        def tar():
+            return Tar(self.path("vm.tar")).folder("Hives").folder("UtilityVM").folder("UtilityVM/Files")
+
+        good = tar().folder("UtilityVM/Files/Windows").add("UtilityVM/Files/Windows/changed", data=b"changed")
+        good.add("UtilityVM/Files/Windows/old", data=b"a file now").add("UtilityVM/Files/Windows/.wh.gone")
+        good.add("UtilityVM/Files/Windows/linked", tarfile.LNKTYPE, link="UtilityVM/Files/Windows/changed")
+        where = ("--hcs", "--layer", windows(layer), "--parent", windows(parent))
+        self.assertTrue(self.imported(good.done(), "imported", *where)["utility_vm"])
+        self.assertEqual(["Files", "Files.$wcidirs$", "Hives", "Hives.$wcidirs$"], sorted(os.listdir(self.path("imported"))))
+        own = os.path.join(layer, "UtilityVM")
+        self.assertEqual(["Files"], os.listdir(own))
+        self.assertEqual(["changed", "linked", "old", "same"], sorted(os.listdir(own + "/Files/Windows")))
+
+        def same(name):
+            return os.path.samefile(os.path.join(layer, name), os.path.join(parent, name))
+
+        self.assertTrue(same("UtilityVM/Files/Windows/same") and same(boot + "/bootmgfw.efi"))
+        self.assertFalse(same(boot + "/BCD"))
+        with open(os.path.join(layer, boot, "BCD"), encoding="utf-8") as file:
+            self.assertEqual("parent's " + boot + "/BCD", file.read())
+        self.assertTrue(os.path.samefile(own + "/Files/Windows/linked", own + "/Files/Windows/changed"))
+        with open(own + "/Files/Windows/linked", "rb") as file:
+            self.assertEqual(b"changed", file.read())
+        self.assertEqual(times[1], os.stat(own + "/Files/EFI").st_mtime_ns)
+        self.assertEqual(before, {path: os.stat(path).st_mtime_ns for path in before})
+        with open(os.path.join(parent, "UtilityVM/Files/Windows/changed"), encoding="utf-8") as file:
+            self.assertEqual("parent's UtilityVM/Files/Windows/changed", file.read())
+
+        # What fails leaves the layer as it was.
+        subprocess.run(["rm", "-rf", own], check=True)
+        for build, name, code in ((lambda t: t.add("UtilityVM/Files/.wh.absent"), "UtilityVM/Files/absent", "NOT_FOUND"),
+                                  (lambda t: t.add("UtilityVM/SystemTemplate.vhdx", data=b"x"), "UtilityVM/SystemTemplate.vhdx",
+                                   "INVALID_ARGUMENT"),
+                                  (lambda t: t.folder("UtilityVM"), "UtilityVM", "ALREADY_EXISTS")):
+            error = self.refused(build(tar()).done(), *where)
+            self.assertEqual((code, name), (error["code"], error["object"]), error)
+            self.assertEqual([], os.listdir(layer))
+        self.assertEqual("FAILED_PRECONDITION", self.refused(tar().done(), "--hcs")["code"])
+        subprocess.run(["rm", "-rf", os.path.join(parent, "UtilityVM")], check=True)
+        self.assertEqual("FAILED_PRECONDITION", self.refused(tar().done(), *where)["code"])
+
     def test_cancelled_and_in_the_way(self):
         folder = self.corpus("plain")
         self.archive(folder, "plain.tar")
