@@ -572,8 +572,12 @@ static bool emit_optional(struct regex *regex, const struct node *node)
 static bool emit_repeat(struct regex *regex, const struct node *node)
 {
     bool good = true;
-    for (unsigned i = 0; i < node->minimum && good; i++)
+    for (unsigned i = 0; i < node->minimum && good; i++) {
+        size_t before = regex->step_count;
         good = emit_node(regex, node->left);
+        if (regex->step_count == before)
+            break; /* nothing, however often: in groups it would go on for ever and never become too large */
+    }
     for (unsigned i = node->minimum; i < node->maximum && good; i++)
         good = emit_optional(regex, node->left);
     if (node->maximum != 0 || !good)

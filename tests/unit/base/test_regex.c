@@ -144,9 +144,29 @@ static void no_backtracking(void **state)
     free(text);
 }
 
+/* Repetitions of nothing become no steps, so nothing but their number would bound the work. */
+static void repetitions_of_nothing_cost_nothing(void **state)
+{
+    (void)state;
+    static const char *const expressions[] = {
+        "((((((((a|){1000}){1000}|){0,1}){1000}){1000}|b){1000}){1000}|)",
+        "(((((((){1000}){1000}){1000}){1000}){1000}){1000}){1000}",
+        "((((((((){1000}(?i)){1000}){1000,}){1000}){1000}){1000}){1000}){1000}x",
+    };
+    for (size_t i = 0; i < sizeof expressions / sizeof expressions[0]; i++) {
+        struct regex *regex = NULL;
+        struct error *error = regex_compile(expressions[i], &regex);
+        if (error == NULL)
+            assert_true(regex_matches(regex, "x"));
+        error_free(error);
+        regex_free(regex);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(matching), cmocka_unit_test(refusing),
-                                       cmocka_unit_test(no_backtracking)};
+                                       cmocka_unit_test(no_backtracking),
+                                       cmocka_unit_test(repetitions_of_nothing_cost_nothing)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
