@@ -13,21 +13,16 @@
 #include "base/event.h"
 #include "base/memory.h"
 #include "base/win.h"
+#include "daemon/rpc/opening.h"
 #include "daemon/rpc/pipe_name.h"
+#include "daemon/rpc/refusals.h"
 
 /* Instances that wait for a client, so that a burst of them is not told "busy". */
-#define BACKLOG          4u
-#define RETRY_MS         1000u
-#define CLOSE_MS         5000u
-#define REFUSALS_BURST   5u
-#define REFUSAL_EVERY_MS 12000u
+#define BACKLOG   4u
+#define RETRY_MS  1000u
+#define CLOSE_MS  5000u
 
-/* HTTP/2's opening: the preface, then at least the header of a SETTINGS frame. */
-static const char PREFACE[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-#define PREFACE_SIZE      (sizeof PREFACE - 1)
-#define FRAME_HEADER_SIZE 9u
-#define OPENING_SIZE      (PREFACE_SIZE + FRAME_HEADER_SIZE)
-#define FIRST_MAX         4096u
+#define FIRST_MAX 4096u /* more than the opening, so that it comes in one read */
 
 enum state { LISTENING, HANDSHAKE, SERVED };
 
@@ -69,9 +64,8 @@ struct pipe_listener {
     unsigned inside;            /* callbacks that still need the listener */
     CONDITION_VARIABLE changed; /* `all` or `inside` went down */
     uint64_t retry_at;          /* when to make instances again; 0: none failed */
-    uint64_t last_number, accepted, refused;
-    unsigned refusal_tokens, refusals_silent;
-    uint64_t refusal_at;
+    uint64_t last_number, accepted;
+    struct refusals refusals;
 };
 
 static void listen_more(struct pipe_listener *listener);
@@ -82,21 +76,10 @@ static void release(struct pipe_listener *listener);
 static void refused(struct pipe_connection *connection, const char *why)
 {
     struct pipe_listener *listener = connection->listener;
+    unsigned silent = 0;
     AcquireSRWLockExclusive(&listener->lock);
-    listener->refused++;
-    uint64_t now = clock_ms(); /* in here: refusal_at is never ahead of it */
-    uint64_t earned = (now - listener->refusal_at) / REFUSAL_EVERY_MS;
-    if (earned > 0) {
-        listener->refusal_tokens =
-            (unsigned)(earned >= REFUSALS_BURST - listener->refusal_tokens ? REFUSALS_BURST
-                                                                           : listener->refusal_tokens + earned);
-        listener->refusal_at += earned * REFUSAL_EVERY_MS;
-    }
-    bool say = listener->refusal_tokens > 0;
-    unsigned silent = listener->refusals_silent;
-    if (say)
-        listener->refusal_tokens--;
-    listener->refusals_silent = say ? 0 : silent + 1;
+    /* The time is taken in here: it must not go back. */
+    bool say = refusals_add(&listener->refusals, clock_ms(), &silent);
     ReleaseSRWLockExclusive(&listener->lock);
 
     char *client = str_format("pid %" PRIu32 ", %s", connection->identity.pid,
@@ -280,11 +263,6 @@ static void identify(void *handle, void *context)
 static bool handshake_end(struct pipe_connection *connection)
 {
     struct pipe_listener *listener = connection->listener;
-    const uint8_t *frame = connection->first + PREFACE_SIZE;
-    if (frame[3] != 4 || frame[4] != 0 || frame[5] != 0 || frame[6] != 0 || frame[7] != 0 || frame[8] != 0) {
-        refused(connection, "it does not speak HTTP/2 as gRPC does (no SETTINGS frame after the preface)");
-        return false;
-    }
     struct identify result = {0};
     if (!pipe_stream_with_handle(connection->stream, identify, &result))
         return false; /* shut down meanwhile */
@@ -333,13 +311,18 @@ static bool handshake_step(struct pipe_connection *connection, uint32_t code, ui
             return false;
         }
         connection->first_size += size;
-        unsigned known = connection->first_size < PREFACE_SIZE ? connection->first_size : (unsigned)PREFACE_SIZE;
-        if (memcmp(connection->first, PREFACE, known) != 0) {
+        switch (opening_check(connection->first, connection->first_size)) {
+        case OPENING_NO_HTTP2:
             refused(connection, "it does not speak gRPC (HTTP/2 with prior knowledge)");
             return false;
-        }
-        if (connection->first_size >= OPENING_SIZE)
+        case OPENING_NO_SETTINGS:
+            refused(connection, "it does not speak HTTP/2 as gRPC does (no SETTINGS frame after the preface)");
+            return false;
+        case OPENING_WHOLE:
             return handshake_end(connection);
+        case OPENING_MORE:
+            break;
+        }
         code = pipe_stream_read(connection->stream, connection->first + connection->first_size,
                                 FIRST_MAX - connection->first_size, &size);
     }
@@ -475,8 +458,7 @@ struct error *pipe_listener_open(const struct pipe_listener_options *options, st
     own->max_handshakes = own->max_handshakes != 0 ? own->max_handshakes : 64;
     InitializeSRWLock(&listener->lock);
     InitializeConditionVariable(&listener->changed);
-    listener->refusal_tokens = REFUSALS_BURST;
-    listener->refusal_at = clock_ms();
+    refusals_init(&listener->refusals, clock_ms());
     listener->slots = mem_new_array(own->max_connections, struct pipe_connection *);
 
     wchar_t *sddl = NULL;
@@ -589,8 +571,8 @@ unsigned pipe_listener_abort(struct pipe_listener *listener, uint64_t millisecon
 void pipe_listener_count(struct pipe_listener *listener, struct pipe_listener_counters *ret_counters)
 {
     AcquireSRWLockShared(&listener->lock);
-    *ret_counters =
-        (struct pipe_listener_counters){listener->accepted, listener->refused, listener->handshakes, listener->served};
+    *ret_counters = (struct pipe_listener_counters){listener->accepted, listener->refusals.count, listener->handshakes,
+                                                    listener->served};
     ReleaseSRWLockShared(&listener->lock);
 }
 
