@@ -7,17 +7,21 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "base/win.h"
 
 #define NAMES_KEPT 64u
+#define FAILED_MS  60000u
 
-/* What LookupAccountSid said, the oldest replaced first. A renamed account keeps its old name here until then. */
+/* What LookupAccountSid said, the oldest replaced first. A renamed account keeps its old name here until then. That there was no
+ * answer is kept for a minute: with its domain controller gone, asking again would hold up every connection of a user. */
 static struct {
     SRWLOCK lock;
     struct {
         char *sid, *user;
+        uint64_t until; /* clock_ms */
     } entries[NAMES_KEPT];
     unsigned next;
 } names = {.lock = SRWLOCK_INIT};
@@ -104,9 +108,10 @@ static char *account_name(const char *sid_text)
 static char *cached_name(const char *sid)
 {
     char *user = NULL;
+    uint64_t now = clock_ms();
     AcquireSRWLockShared(&names.lock);
     for (unsigned i = 0; i < NAMES_KEPT && user == NULL; i++)
-        if (names.entries[i].sid != NULL && strcmp(names.entries[i].sid, sid) == 0)
+        if (names.entries[i].sid != NULL && names.entries[i].until > now && strcmp(names.entries[i].sid, sid) == 0)
             user = str_copy(names.entries[i].user);
     ReleaseSRWLockShared(&names.lock);
     return user;
@@ -117,13 +122,15 @@ void pipe_identity_look_up(struct pipe_identity *identity)
     char *user = cached_name(identity->sid);
     if (user == NULL) {
         user = account_name(identity->sid);
+        uint64_t until = user != NULL ? UINT64_MAX : clock_ms() + FAILED_MS;
         if (user == NULL)
-            return;
+            user = str_copy(identity->sid);
         AcquireSRWLockExclusive(&names.lock);
         free(names.entries[names.next].sid);
         free(names.entries[names.next].user);
         names.entries[names.next].sid = str_copy(identity->sid);
         names.entries[names.next].user = str_copy(user);
+        names.entries[names.next].until = until;
         names.next = (names.next + 1) % NAMES_KEPT;
         ReleaseSRWLockExclusive(&names.lock);
     }

@@ -19,7 +19,7 @@ struct pipe_identity {
 struct error *pipe_identity_take(void *handle, struct pipe_identity *ret_identity) ERROR_MUST_CHECK;
 
 /* Puts the account's name in. May block on a domain controller, so never under a lock; what was found is kept for the last
- * 64 SIDs. Thread-safe. */
+ * 64 SIDs, that nothing was found for a minute. Thread-safe. */
 void pipe_identity_look_up(struct pipe_identity *identity);
 
 void pipe_identity_free(struct pipe_identity *identity);
