@@ -25,6 +25,7 @@
 #include "daemon/services/services.h"
 #include "daemon/services/task_payload.h"
 #include "hcs/compute.h"
+#include "relay/relays.h"
 #include "hcsd_version.h"
 #include "task/tasks.h"
 
@@ -47,6 +48,7 @@ struct daemon {
     struct guard *guard;
     struct compute *compute;
     struct jobs *jobs;
+    struct relays *relays;
     struct tasks *tasks;
     struct exchange *exchange;
     const struct rpc_service *services[SERVICE_COUNT];
@@ -114,6 +116,7 @@ void daemon_reload(struct daemon *daemon)
     guard_set_bounds(daemon->guard, config->hcs_call_seconds * 1000, config->hcs_max_lost_calls);
     jobs_set_limits(daemon->jobs, &jobs);
     tasks_set_bounds(daemon->tasks, &tasks);
+    relays_set_hold(daemon->relays, config->stdio_drain_seconds * 1000);
     char *now = list_text(&live), *later = list_text(&waiting);
     event_emit(EVENT_CONFIG_RELOADED, now, later);
     free(later);
@@ -273,6 +276,15 @@ static struct error *open_jobs(struct daemon *daemon)
     return error;
 }
 
+static struct error *open_relays(struct daemon *daemon)
+{
+    char *state = path_join(daemon->config->state_dir, "relays");
+    const struct relays_options options = {.state_dir = state, .hold_ms = daemon->config->stdio_drain_seconds * 1000};
+    struct error *error = relays_open(&options, &daemon->relays);
+    free(state);
+    return error;
+}
+
 static struct error *open_tasks(struct daemon *daemon)
 {
     const struct config *config = daemon->config;
@@ -281,6 +293,7 @@ static struct error *open_tasks(struct daemon *daemon)
     options.library = daemon->library;
     options.compute = daemon->compute;
     options.guard = daemon->guard;
+    options.relays = daemon->relays;
     options.owner = "hcsd";
     options.state_dir = state;
     options.terminate_survivors = config->restart_terminate_survivors;
@@ -395,6 +408,7 @@ static unsigned close_all(struct daemon *daemon, uint64_t end)
     unsigned left = rpc_server_close(daemon->server, patience < CLOSE_MS_MIN ? CLOSE_MS_MIN : patience);
     if (daemon->tasks != NULL)
         tasks_close(daemon->tasks, left_until(end));
+    relays_close(daemon->relays);
     if (daemon->jobs != NULL)
         jobs_close(daemon->jobs, left_until(end));
     if (daemon->guard != NULL) {
@@ -486,7 +500,7 @@ struct error *daemon_start(const struct daemon_options *options, const struct da
                            struct daemon **ret_daemon)
 {
     struct error *(*const steps[])(struct daemon *) = {
-        open_folders, open_hcs, open_jobs, open_tasks, open_services, open_server,
+        open_folders, open_hcs, open_jobs, open_relays, open_tasks, open_services, open_server,
     };
     struct daemon *daemon = mem_new(struct daemon);
     struct error *error = NULL;

@@ -95,7 +95,7 @@ void process_unref(struct process *process)
 
 static void process_clear(struct process *process)
 {
-    relay_close(process->relay);
+    session_close(process->session);
     texts_release(process->texts);
     free(process->document);
 }

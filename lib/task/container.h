@@ -13,9 +13,9 @@
 #include <uthash.h>
 
 #include "task/ladder.h"
+#include "relay/relays.h"
 #include "task/operations.h"
 #include "task/phases.h"
-#include "task/relay.h"
 #include "task/tasks.h"
 
 struct container;
@@ -52,14 +52,14 @@ struct process {
     uint32_t exit_status; /* final once STOPPED */
     int64_t exited_ns;
     struct hcs_process *handle; /* written by the lane, under the lock */
-    struct relay *relay;        /* likewise */
+    struct session *session;    /* likewise: its stdio, NULL: none */
     char *document;             /* lane: what HcsCreateProcess is given; NULL: to be made from the bundle */
     struct waiter *waiters;     /* under tasks->wait_lock */
     uint32_t exit_code;         /* lane: of an exec, until it is latched */
     bool kill_wanted;           /* an exec that was killed while it was being started */
     bool exit_seen;             /* its exit was noticed … */
     int64_t noticed_ns;         /* … at this time */
-    bool attached;              /* the relay has its pipes */
+    bool attached;              /* the stdio relay has its pipes */
     uint64_t lost;              /* bytes of output that nobody took */
     UT_hash_handle hh;          /* container->execs, by exec id */
 };
@@ -124,7 +124,7 @@ struct container {
     uint32_t exit_code; /* what will be latched */
     int64_t exit_noticed_ns;
     uint64_t drain_end_ms;   /* output is waited for until then */
-    unsigned drains;         /* relays whose rest is waited for */
+    unsigned drains;         /* sessions whose rest is waited for */
     bool waiting_for_system; /* ENDING, and the ladder is climbed until system_exited */
     bool ending_rest;        /* the system is gone and the rest is being taken down */
     unsigned ladder_calls;   /* calls beside the lane that use system or handles */
@@ -140,7 +140,7 @@ struct container {
     bool hidden; /* deleted by force: the id stays taken until HCS lets go of it */
     bool exit_published;
     bool removed;         /* it is out of the registry */
-    bool recovered;       /* from the journal: its stdio is gone */
+    bool recovered;       /* from the journal */
     SRWLOCK journal_lock; /* orders the writes of its document */
     unsigned reattach_tries;
     struct timer reattach_timer;
@@ -152,6 +152,7 @@ struct tasks {
         references; /* its owner, and each container: HCS may still call back for one when the owner is gone */
     struct compute *compute;
     struct guard *guard;
+    struct relays *relays;
     struct storage *storage; /* for the ids of layers */
     char *owner, *linux_boot_files;
     _Atomic uint32_t call_ms, answer_ms, drain_ms, stall_ms; /* tasks_set_bounds */
@@ -267,8 +268,14 @@ struct error *container_ask_paused(struct container *container, struct hcs_syste
 
 /* On the lane: asks for the exit code; TASK_EXIT_UNKNOWN when it cannot be had within a rung's bound. */
 uint32_t process_exit_code(struct process *process);
-/* On the lane: closes the relay and the handle, tells of output that nobody took. */
+/* Has the relay open what the client gave; *ret_session is NULL when that is nothing. */
+struct error *process_open_stdio(const struct process *process, struct session **ret_session) ERROR_MUST_CHECK;
+/* On the lane: when the client has closed stdin, HCS is told. */
+void process_watch_stdin(struct process *process);
+/* On the lane: closes the stdio and the handle, tells of output that nobody took. */
 void process_shut(struct process *process);
+/* hcsd is going, the process is not: its stdio goes on in the relay. */
+void process_leave(struct process *process);
 /* An exec's exit was noticed. */
 void exec_exited(struct process *process);
 /* On the lane: an exec that has stopped is deleted. False: it was already. */

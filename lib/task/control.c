@@ -94,12 +94,12 @@ static void step_close_stdin(struct container *container, void *argument)
     struct process *process = request->process;
     struct guard_wait wait = {rung_ms(container->tasks), container->ended};
     AcquireSRWLockShared(&container->lock);
-    struct relay *relay = process->relay;
-    bool bare = !relay && process->handle && process->phase == PHASE_RUNNING;
+    struct session *session = process->session;
+    bool bare = !session && process->handle && process->phase == PHASE_RUNNING;
     ReleaseSRWLockShared(&container->lock);
     /* The relay passes on what it has, and its end is told to HCS then. */
-    if (relay)
-        relay_close_stdin(relay);
+    if (session)
+        session_close_stdin(session);
     else if (bare) {
         container_step_phase(container, "HcsModifyProcess");
         error_free(hcs_process_close_stdin(process->handle, &wait));

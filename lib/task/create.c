@@ -122,7 +122,7 @@ static struct error *create(struct container *container, const struct create_req
     struct process *init = &container->init;
     struct bundle *bundle = NULL;
     struct bundle_mount layers = {0};
-    struct relay *relay = NULL;
+    struct session *session = NULL;
     char *document = NULL;
     struct bundle_render render = {
         .id = request->create.id,
@@ -148,12 +148,11 @@ static struct error *create(struct container *container, const struct create_req
         error = bundle_system_document(bundle, &render, &document);
     if (!error) {
         container_step_phase(container, "stdio");
-        error = relay_dial(tasks->endings, request->create.stdin_path, request->create.stdout_path,
-                           request->create.stderr_path, &relay);
+        error = process_open_stdio(init, &session);
     }
     if (!error) {
         AcquireSRWLockExclusive(&container->lock);
-        init->relay = relay;
+        init->session = session;
         ReleaseSRWLockExclusive(&container->lock);
         error = mount(container, &layers);
     }

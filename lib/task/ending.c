@@ -142,7 +142,7 @@ static void step_process(struct container *container, void *argument)
     if (init->attached) {
         container_step_phase(container, "output");
         container_ref(container);
-        relay_drain(init->relay, QUIET_MS, container->tasks->drain_ms, output_drained, container);
+        session_drain(init->session, QUIET_MS, container->tasks->drain_ms, output_drained, container);
     } else
         step_system(container, NULL);
 }
@@ -182,7 +182,7 @@ static void drain_rest(struct process *process, unsigned milliseconds)
     process->container->drains += drain;
     ReleaseSRWLockExclusive(&process->container->lock);
     if (drain)
-        relay_drain(process->relay, 0, milliseconds, rest_drained, process_ref(process));
+        session_drain(process->session, 0, milliseconds, rest_drained, process_ref(process));
 }
 
 /* The system is gone, so all pipes have come to their end: what is in them is passed on. Execs that ended before pass on theirs
@@ -251,18 +251,18 @@ static void tell_lost_output(struct process *process)
     free(bytes);
 }
 
-void process_shut(struct process *process)
+static void let_go(struct process *process, bool leave)
 {
     struct container *container = process->container;
-    tell_lost_output(process);
     AcquireSRWLockExclusive(&container->lock);
-    struct relay *relay = process->relay;
+    struct session *session = process->session;
     struct hcs_process *handle = process->handle;
-    process->relay = NULL;
+    process->session = NULL;
     process->handle = NULL;
     process->attached = false;
     ReleaseSRWLockExclusive(&container->lock);
-    if (relay_close(relay) && process != &container->init)
+    bool draining = leave ? session_leave(session) : session_close(session);
+    if (draining && process != &container->init)
         process_unref(process); /* the drain's */
     struct error *error = hcs_process_close(handle);
     if (error) {
@@ -271,6 +271,17 @@ void process_shut(struct process *process)
         free(text);
         error_free(error);
     }
+}
+
+void process_shut(struct process *process)
+{
+    tell_lost_output(process);
+    let_go(process, false);
+}
+
+void process_leave(struct process *process)
+{
+    let_go(process, true);
 }
 
 /* Every step is tried; the first error is told. */

@@ -33,17 +33,16 @@ static struct error *prepare(struct process *process, const struct exec_request 
         .spec_size = request->spec_size,
     };
     struct bundle *bundle = NULL;
-    struct relay *relay = NULL;
+    struct session *session = NULL;
     struct error *error = bundle_load(texts->bundle, &bundle);
     if (!error)
         error = bundle_exec_document(bundle, &exec, &process->document);
     bundle_free(bundle);
     container_step_phase(container, "stdio");
     if (!error)
-        error =
-            relay_dial(container->tasks->endings, texts->stdin_path, texts->stdout_path, texts->stderr_path, &relay);
+        error = process_open_stdio(process, &session);
     AcquireSRWLockExclusive(&container->lock);
-    process->relay = relay;
+    process->session = session;
     if (!error)
         error = phase_check(container->init.phase, REQUEST_EXEC, texts->id);
     if (!error)
@@ -187,7 +186,7 @@ static void step_exec_over(struct container *container, void *argument)
     container->drains += drain;
     ReleaseSRWLockExclusive(&container->lock);
     if (drain)
-        relay_drain(exec->relay, 1000, container->tasks->drain_ms, output_drained, exec);
+        session_drain(exec->session, 1000, container->tasks->drain_ms, output_drained, exec);
     else
         step_exec_finish(container, exec);
 }

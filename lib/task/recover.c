@@ -44,6 +44,8 @@ struct error *container_try_save(struct container *container)
         .exit_status = container->init.exit_status,
         .exited_ns = container->init.exited_ns,
     };
+    if (container->init.session)
+        record.session = session_name(container->init.session);
     json_t *body = record_encode(&record);
     ReleaseSRWLockShared(&container->lock);
     struct error *error = container->removed ? NULL : journal_save(container->tasks->journal, &key, body);
@@ -206,6 +208,20 @@ void container_reattach_step(struct container *container, void *argument)
         event_emit(EVENT_TASK_RECOVERED, init->texts->id, phase_name(init->phase));
 }
 
+/* Nobody else knows the container yet. */
+static void resume_stdio(struct container *container, const char *name)
+{
+    struct process *init = &container->init;
+    init->session = session_resume(container->tasks->relays, name);
+    if (!init->session) {
+        event_emit(EVENT_TASK_STDIO_GONE, init->texts->id);
+        return;
+    }
+    init->attached = session_attached(init->session);
+    if (init->attached)
+        process_watch_stdin(init);
+}
+
 static void restore(struct tasks *tasks, const struct journal_document *document, const struct record *record)
 {
     struct container *same;
@@ -232,6 +248,8 @@ static void restore(struct tasks *tasks, const struct journal_document *document
         init->exited_ns = record->exited_ns;
         container->exit_published = container->system_exited = true;
     }
+    if (*record->session && init->phase != PHASE_STOPPED)
+        resume_stdio(container, record->session);
     AcquireSRWLockExclusive(&tasks->lock);
     HASH_FIND_STR(tasks->containers, texts->id, same);
     if (!same)
@@ -332,6 +350,7 @@ struct error *tasks_recover(struct tasks *tasks)
         restore(tasks, document, &record);
     }
     journal_list_free(&list);
+    relays_settle(tasks->relays);
     atomic_fetch_add(&tasks->in_flight, 1);
     atomic_fetch_add(&tasks->references, 1);
     operations_post(tasks->endings, sweep, tasks);

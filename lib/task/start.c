@@ -20,11 +20,32 @@ static void step_close_stdin(struct container *container, void *argument)
     process_unref(process);
 }
 
-/* The relay is closed before the process is freed, and never calls after that. */
+/* The session is closed before the process is freed, and never calls after that. */
 static void stdin_ended(void *context)
 {
     struct process *process = process_ref(context);
     container_post(process->container, "close-stdin", step_close_stdin, process);
+}
+
+void process_watch_stdin(struct process *process)
+{
+    session_on_stdin_end(process->session, stdin_ended, process);
+}
+
+struct error *process_open_stdio(const struct process *process, struct session **ret_session)
+{
+    const struct task_texts *texts = process->texts;
+    char *id = str_format("%s%s%s", texts->id, *texts->exec_id ? "/" : "", texts->exec_id);
+    const struct session_request request = {
+        .containerd_namespace = texts->containerd_namespace,
+        .id = id,
+        .stdin_path = texts->stdin_path,
+        .stdout_path = texts->stdout_path,
+        .stderr_path = texts->stderr_path,
+    };
+    struct error *error = session_open(process->container->tasks->relays, &request, ret_session);
+    free(id);
+    return error;
 }
 
 static struct error *killed_meanwhile(struct container *container)
@@ -39,10 +60,10 @@ static struct error *document_again(struct process *process)
     const struct task_create create = {
         .id = texts->id,
         .bundle = texts->bundle,
-        /* Its pipes went down with the daemon that had dialled them. */
-        .stdin_path = "",
-        .stdout_path = "",
-        .stderr_path = "",
+        /* The relay holds what was dialled; without it there is nobody at the other end. */
+        .stdin_path = process->session ? texts->stdin_path : "",
+        .stdout_path = process->session ? texts->stdout_path : "",
+        .stderr_path = process->session ? texts->stderr_path : "",
         .terminal = process->terminal,
     };
     struct bundle *bundle = NULL;
@@ -72,10 +93,13 @@ static struct error *process_launch(struct process *process, const char *topic)
     free(process->document);
     process->document = NULL;
 
-    struct relay *relay = process->relay;
-    if (relay) {
-        error = relay_attach(relay, pipes.in, pipes.out, pipes.error, stdin_ended, process);
+    struct session *session = process->session;
+    if (session) {
+        container_step_phase(container, "stdio");
+        error = session_attach(session, pipes.in, pipes.out, pipes.error);
         pipes = (struct hcs_pipes){0};
+        if (!error)
+            process_watch_stdin(process);
     }
     hcs_pipes_close(&pipes);
 
@@ -84,7 +108,7 @@ static struct error *process_launch(struct process *process, const char *topic)
         error = killed_meanwhile(container);
     if (!error) {
         process->handle = handle;
-        process->attached = relay != NULL;
+        process->attached = session != NULL;
         process->pid = hcs_process_pid(handle);
         process->ran = true;
         process->phase = PHASE_RUNNING;

@@ -25,6 +25,7 @@ struct error *tasks_open(const struct tasks_options *options, struct tasks **ret
     atomic_init(&tasks->references, 1);
     tasks->compute = options->compute;
     tasks->guard = options->guard;
+    tasks->relays = options->relays;
     tasks->owner = str_copy(options->owner);
     tasks_set_bounds(tasks, options);
     tasks->linux_boot_files = str_copy(options->linux_boot_files);
@@ -111,8 +112,8 @@ static void close_handles(struct container *container)
 {
     struct process *exec, *next;
     HASH_ITER(hh, container->execs, exec, next)
-    process_shut(exec);
-    process_shut(&container->init);
+    process_leave(exec);
+    process_leave(&container->init);
     AcquireSRWLockExclusive(&container->lock);
     struct hcs_system *system = container->system;
     container->system = NULL;

@@ -63,6 +63,7 @@ struct tasks_options {
     struct hcs_library *library;  /* hcs/library.h; this and the next two must outlive the tasks */
     struct guard *guard;          /* hcs/guard.h: the one that `compute` uses */
     struct compute *compute;      /* hcs/compute.h */
+    struct relays *relays;        /* relay/relays.h; must outlive the tasks too */
     const char *owner;            /* "hcsd" */
     unsigned call_seconds;        /* hcs.call_seconds */
     unsigned kill_answer_seconds; /* kill.answer_seconds */

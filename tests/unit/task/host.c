@@ -21,6 +21,7 @@ static CONDITION_VARIABLE changed = CONDITION_VARIABLE_INIT;
 static char *task_text, *operator_text;
 static char mounted[256][80];
 static unsigned generation;
+static char *relay_image;
 
 static void must(struct error *error)
 {
@@ -210,7 +211,7 @@ static void copy_file(const char *from_folder, const char *name)
     free(wide_to);
 }
 
-void host_init(const char *emulator_folder)
+void host_init(const char *emulator_folder, const char *relay)
 {
     wchar_t temporary[MAX_PATH];
     static const struct event_sink sink = {emit, debug, NULL};
@@ -224,6 +225,10 @@ void host_init(const char *emulator_folder)
     copy_file(source, "vmcompute.dll");
     copy_file(source, "hcsemu.exe");
     free(source);
+    relay_image = relay[0] == '/' ? str_format("Z:%s", relay) : str_copy(relay);
+    for (char *at = relay_image; *at; at++)
+        if (*at == '/')
+            *at = '\\';
     error_free(privilege_enable(privilege_storage, privilege_storage_count));
     char *dll = host_path("vmcompute.dll");
     must(hcs_library_new(dll, &host.library));
@@ -242,6 +247,7 @@ void host_end(void)
     guard_close(host.guard, 5000);
     event_set_sink(NULL);
     free(host.folder);
+    free(relay_image);
     free(task_text);
     free(operator_text);
 }
@@ -252,14 +258,19 @@ static void open_tasks(bool terminate_survivors)
     snprintf(name, sizeof name, "state%u", generation);
     char *state = host_path(name);
     must(file_ensure_folder(state));
+    char *relays = path_join(state, "relays");
+    const struct relays_options relays_options = {.image = relay_image, .state_dir = relays, .hold_ms = HOST_DRAIN_SECONDS * 1000};
+    must(relays_open(&relays_options, &host.relays));
+    free(relays);
     const struct tasks_options options = {
         .library = host.library,
         .guard = host.guard,
         .compute = host.compute,
+        .relays = host.relays,
         .owner = "hcsd",
         .call_seconds = 5,
         .kill_answer_seconds = 3,
-        .drain_seconds = 2,
+        .drain_seconds = HOST_DRAIN_SECONDS,
         .stall_seconds = 1,
         .state_dir = state,
         .terminate_survivors = terminate_survivors,
@@ -301,6 +312,7 @@ int host_teardown(void **state)
         fail();
     }
     tasks_close(host.tasks, HOST_BOUND_MS);
+    relays_close(host.relays);
     for (size_t i = 0; i < 256; i++)
         if (*mounted[i]) {
             print_error("layers of %s are still mounted\n", mounted[i]);
@@ -313,6 +325,7 @@ int host_teardown(void **state)
 void host_restart(bool terminate_survivors)
 {
     tasks_close(host.tasks, HOST_BOUND_MS);
+    relays_close(host.relays);
     open_tasks(terminate_survivors);
 }
 

@@ -12,22 +12,25 @@
 
 #include <cmocka.h>
 
+#include "relay/relays.h"
 #include "task/tasks.h"
 
-#define HOST_BOUND_MS 60000u
+#define HOST_BOUND_MS      60000u
+#define HOST_DRAIN_SECONDS 2
 
 struct host {
     struct hcs_library *library;
     struct guard *guard;
     struct compute *compute;
+    struct relays *relays;
     struct tasks *tasks;
     char *folder; /* of this program, with the emulator in it */
     uint64_t event_count;
 };
 extern struct host host;
 
-/* Where the emulator was built, from the command line. */
-void host_init(const char *emulator_folder);
+/* Where the emulator was built, and the stdio relay, from the command line. */
+void host_init(const char *emulator_folder, const char *relay_image);
 void host_end(void);
 
 /* cmocka fixtures: tasks with short bounds over an empty journal; closed, and checked to have left nothing, at the end. */

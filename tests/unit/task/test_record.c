@@ -15,6 +15,7 @@ static const struct record full = {
     .stderr_path = "\\\\.\\pipe\\err",
     .scratch = "C:\\layers\\scratch",
     .sandbox = "pod",
+    .session = "12-1d0#3",
     .phase = PHASE_STOPPED,
     .terminal = true,
     .ran = true,
@@ -40,6 +41,7 @@ static void test_round(void **state)
     assert_string_equal(back.stderr_path, full.stderr_path);
     assert_string_equal(back.scratch, full.scratch);
     assert_string_equal(back.sandbox, full.sandbox);
+    assert_string_equal(back.session, full.session);
     assert_true(back.isolated && back.linux_container);
     assert_int_equal(back.phase, full.phase);
     assert_true(back.terminal && back.ran && back.asked && back.hidden);
@@ -64,7 +66,7 @@ static void refuse(json_t *body, const char *what)
 /* What the first documents did not have. */
 static bool is_younger(const char *name)
 {
-    return !strcmp(name, "sandbox") || !strcmp(name, "isolated") || !strcmp(name, "linux");
+    return !strcmp(name, "sandbox") || !strcmp(name, "isolated") || !strcmp(name, "linux") || !strcmp(name, "session");
 }
 
 static void test_damage(void **state)
@@ -80,6 +82,7 @@ static void test_damage(void **state)
             struct record back = {0};
             assert_null(record_decode(bad, "web", &back));
             assert_non_null(back.sandbox);
+            assert_non_null(back.session);
         } else
             refuse(bad, name);
         json_object_set_new(bad, name, json_array());

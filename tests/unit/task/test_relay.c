@@ -1,4 +1,4 @@
-/* Stdio: the relay by itself between pipes of the test, and through whole containers on the emulator. */
+/* Stdio through whole containers on the emulator; tests/unit/relay tests the relay by itself. */
 #include "host.h"
 
 #include <stdio.h>
@@ -7,7 +7,6 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/memory.h"
-#include "task/relay.h"
 
 /* ---- a client's end: serves one pipe and reads it to its end, on a thread ---- */
 
@@ -114,163 +113,44 @@ static bool is_called(void *context)
     return ((struct drained *)context)->called != 0;
 }
 
-static struct operations *timers;
-
-static int setup_timers(void **state)
+/* A session of a relay process, between the pipe of a client (or whatever `out` names) and one of a process. */
+static struct session *begin_session(const char *name, const char *in, const char *out, HANDLE *ret_theirs)
 {
-    (void)state;
-    timers = operations_open("timers", 1, 1);
-    return 0;
-}
-
-static int teardown_timers(void **state)
-{
-    (void)state;
-    assert_true(operations_close(timers, HOST_BOUND_MS));
-    operations_free(timers);
-    return 0;
-}
-
-static void test_copies_all(void **state)
-{
-    (void)state;
-    struct reader out = {0};
-    struct relay *relay;
-    struct drained drained = {0};
-    HANDLE ours, theirs;
-    DWORD written;
-    reader_serve(&out, "all");
-    assert_null(relay_dial(timers, "", out.name, "", &relay));
-    process_pipe("all", &ours, &theirs);
-    assert_null(relay_attach(relay, NULL, ours, NULL, NULL, NULL));
-    uint8_t *data = mem_zero(1u << 20);
-    for (size_t i = 0; i < 1u << 20; i++)
-        data[i] = (uint8_t)(i * 2654435761u >> 13);
-    for (size_t at = 0, size = 1; at < 1u << 20; at += written, size = size * 3 + 1) {
-        size_t left = (1u << 20) - at;
-        assert_true(WriteFile(theirs, data + at, (DWORD)(size < left ? size : left), &written, NULL));
-    }
-    CloseHandle(theirs);
-    relay_drain(relay, 0, HOST_BOUND_MS, on_drained, &drained);
-    await(is_called, &drained, "the drain");
-    assert_int_equal(drained.lost, 0);
-    reader_join(&out); /* has seen the end */
-    assert_int_equal(out.size, 1u << 20);
-    assert_memory_equal(out.data, data, 1u << 20);
-    assert_false(relay_close(relay));
-    free(data);
-    free(out.data);
-}
-
-/* Somebody else still holds the pipe: quiet is enough. */
-static void test_quiet(void **state)
-{
-    (void)state;
-    struct reader out = {0};
-    struct relay *relay;
-    struct drained drained = {0};
-    HANDLE ours, theirs;
-    DWORD written;
-    reader_serve(&out, "quiet");
-    assert_null(relay_dial(timers, "", out.name, "", &relay));
-    process_pipe("quiet", &ours, &theirs);
-    assert_null(relay_attach(relay, NULL, ours, NULL, NULL, NULL));
-    assert_true(WriteFile(theirs, "hello", 5, &written, NULL));
-    relay_drain(relay, 50, HOST_BOUND_MS, on_drained, &drained);
-    await(is_called, &drained, "the drain");
-    assert_int_equal(drained.lost, 0);
-    relay_close(relay);
-    reader_join(&out);
-    assert_int_equal(out.size, 5);
-    CloseHandle(theirs);
-    free(out.data);
-}
-
-/* A reader that does not read: bounded, and what was lost is counted. */
-static void test_reader_stalls(void **state)
-{
-    (void)state;
-    struct reader out = {.hold = CreateEventW(NULL, TRUE, FALSE, NULL)};
-    struct relay *relay;
-    struct drained drained = {0};
-    HANDLE ours, theirs;
-    reader_serve(&out, "stalls");
-    assert_null(relay_dial(timers, "", out.name, "", &relay));
-    process_pipe("stalls", &ours, &theirs);
-    assert_null(relay_attach(relay, NULL, ours, NULL, NULL, NULL));
-    relay_drain(relay, 0, 100, on_drained, &drained);
-    await(is_called, &drained, "the bound");
-    assert_true(relay_close(relay) == false);
-    SetEvent(out.hold);
-    reader_join(&out);
-    CloseHandle(out.hold);
-    CloseHandle(theirs);
-    free(out.data);
-}
-
-/* A reader that goes away does not stop the process. */
-static void test_reader_vanishes(void **state)
-{
-    (void)state;
-    struct reader out = {.vanish = true};
-    struct relay *relay;
-    struct drained drained = {0};
-    HANDLE ours, theirs;
-    DWORD written;
-    static const uint8_t data[65536];
-    reader_serve(&out, "vanishes");
-    assert_null(relay_dial(timers, "", out.name, "", &relay));
-    process_pipe("vanishes", &ours, &theirs);
-    assert_null(relay_attach(relay, NULL, ours, NULL, NULL, NULL));
-    for (unsigned i = 0; i < 64; i++)
-        assert_true(WriteFile(theirs, data, sizeof data, &written, NULL));
-    CloseHandle(theirs);
-    relay_drain(relay, 0, HOST_BOUND_MS, on_drained, &drained);
-    await(is_called, &drained, "the drain");
-    assert_true(drained.lost > 0);
-    relay_close(relay);
-    reader_free(&out);
-}
-
-static void test_close_takes_the_drain_back(void **state)
-{
-    (void)state;
-    struct reader out = {0};
-    struct relay *relay;
-    struct drained drained = {0};
-    HANDLE ours, theirs;
-    reader_serve(&out, "back");
-    assert_null(relay_dial(timers, "", out.name, "", &relay));
-    process_pipe("back", &ours, &theirs);
-    assert_null(relay_attach(relay, NULL, ours, NULL, NULL, NULL));
-    relay_drain(relay, 0, HOST_BOUND_MS, on_drained, &drained);
-    assert_true(relay_close(relay));
-    reader_free(&out); /* sees its end closed */
-    assert_int_equal(drained.called, 0);
-    CloseHandle(theirs);
+    const struct session_request request = {
+        .containerd_namespace = "default", .id = name, .stdin_path = in, .stdout_path = out, .stderr_path = ""};
+    struct session *session = NULL;
+    HANDLE ours;
+    struct error *error = session_open(host.relays, &request, &session);
+    if (error)
+        print_error("%s\n", error->message);
+    assert_null(error);
+    process_pipe(name, &ours, ret_theirs);
+    error = *in ? session_attach(session, ours, NULL, NULL) : session_attach(session, NULL, ours, NULL);
+    if (error)
+        print_error("%s\n", error->message);
+    assert_null(error);
+    return session;
 }
 
 static void test_file(void **state)
 {
     (void)state;
-    struct relay *relay;
+    struct session *session;
     struct drained drained = {0};
-    HANDLE ours, theirs;
+    HANDLE theirs;
     DWORD written;
     char *path = host_path("output.log"), *url = str_format("file:///%s", path);
     for (char *at = url; *at; at++)
         if (*at == '\\')
             *at = '/';
     assert_null(file_replace(path, "before\n", 7, NULL));
-    assert_null(relay_dial(timers, "", url, "", &relay));
-    process_pipe("file", &ours, &theirs);
-    assert_null(relay_attach(relay, NULL, ours, NULL, NULL, NULL));
+    session = begin_session("file", "", url, &theirs);
     for (unsigned i = 0; i < 3; i++)
         assert_true(WriteFile(theirs, "line\n", 5, &written, NULL));
     CloseHandle(theirs);
-    relay_drain(relay, 0, HOST_BOUND_MS, on_drained, &drained);
+    session_drain(session, 0, HOST_BOUND_MS, on_drained, &drained);
     await(is_called, &drained, "the drain");
-    relay_close(relay);
+    session_close(session);
     struct buffer content = {0};
     assert_null(file_read(path, 1000, &content));
     assert_string_equal((const char *)content.data, "before\nline\nline\nline\n");
@@ -394,15 +274,9 @@ static void test_never_started(void **state)
 
 int main(int argc, char **argv)
 {
-#define ALONE(name) cmocka_unit_test_setup_teardown(name, setup_timers, teardown_timers)
-#define TEST(name)  cmocka_unit_test_setup_teardown(name, host_setup, host_teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, host_setup, host_teardown)
     const struct CMUnitTest tests[] = {
-        ALONE(test_copies_all),
-        ALONE(test_quiet),
-        ALONE(test_reader_stalls),
-        ALONE(test_reader_vanishes),
-        ALONE(test_close_takes_the_drain_back),
-        ALONE(test_file),
+        TEST(test_file),
         TEST(test_output),
         TEST(test_much_output),
         TEST(test_real_output),
@@ -410,11 +284,11 @@ int main(int argc, char **argv)
         TEST(test_lost_output),
         TEST(test_never_started),
     };
-    if (argc < 2)
+    if (argc < 3)
         return 2;
-    if (argc > 2)
-        cmocka_set_test_filter(argv[2]);
-    host_init(argv[1]);
+    if (argc > 3)
+        cmocka_set_test_filter(argv[3]);
+    host_init(argv[1], argv[2]);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     host_end();
     return failed;
