@@ -204,8 +204,7 @@ static void read_next(struct control *control)
 {
     DWORD value = 0;
     control->input.done = read_done;
-    enum loop_begun begun =
-        loop_read(control->pipe, control->piece, sizeof control->piece, &control->input, &value);
+    enum loop_begun begun = loop_read(control->pipe, control->piece, sizeof control->piece, &control->input, &value);
     if (begun != LOOP_PENDING) /* in a turn of its own, so that what it leads to need not care where it is */
         loop_post(control->loop, &control->input, begun == LOOP_FAILED ? value : NO_ERROR,
                   begun == LOOP_FAILED ? 0 : value);
@@ -248,9 +247,9 @@ struct error *control_open(struct loop *loop, const wchar_t *pipe, struct contro
         error = error_win32(GetLastError(), "open control pipe", NULL, "no security descriptor");
     SECURITY_ATTRIBUTES attributes = {.nLength = sizeof attributes, .lpSecurityDescriptor = descriptor};
     if (!error) {
-        control->pipe = CreateNamedPipeW(pipe, PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED | FILE_FLAG_FIRST_PIPE_INSTANCE,
-                                         PIPE_TYPE_BYTE | PIPE_REJECT_REMOTE_CLIENTS, 1, PIPE_BUFFER, PIPE_BUFFER, 0,
-                                         &attributes);
+        control->pipe =
+            CreateNamedPipeW(pipe, PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED | FILE_FLAG_FIRST_PIPE_INSTANCE,
+                             PIPE_TYPE_BYTE | PIPE_REJECT_REMOTE_CLIENTS, 1, PIPE_BUFFER, PIPE_BUFFER, 0, &attributes);
         if (control->pipe == INVALID_HANDLE_VALUE)
             error = error_win32(GetLastError(), "open control pipe", NULL, "its name is taken");
     }

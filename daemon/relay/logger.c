@@ -92,9 +92,10 @@ static void look(struct logger *logger)
 static void not_ready(struct loop_timer *timer)
 {
     struct logger *logger = (struct logger *)((char *)timer - offsetof(struct logger, timer));
-    tell(logger, failure(logger, ERROR_KIND_DEADLINE_EXCEEDED,
-                         "it did not say within 10 s that it is ready (it must open CONTAINER_STDOUT and CONTAINER_STDERR, "
-                         "then connect to CONTAINER_WAIT and close it)"));
+    tell(logger,
+         failure(logger, ERROR_KIND_DEADLINE_EXCEEDED,
+                 "it did not say within 10 s that it is ready (it must open CONTAINER_STDOUT and CONTAINER_STDERR, "
+                 "then connect to CONTAINER_WAIT and close it)"));
 }
 
 /* ---- its pipes ---- */
@@ -111,7 +112,8 @@ static void wait_read(struct loop_io *io, DWORD code, DWORD bytes)
         return;
     /* Its end is an answer too, but for binary-v2. */
     if (bytes == 0 && logger->must_answer)
-        tell(logger, failure(logger, ERROR_KIND_FAILED_PRECONDITION, "it closed CONTAINER_WAIT without writing a byte to it"));
+        tell(logger,
+             failure(logger, ERROR_KIND_FAILED_PRECONDITION, "it closed CONTAINER_WAIT without writing a byte to it"));
     else if (bytes == 0 && code != ERROR_BROKEN_PIPE && code != ERROR_PIPE_NOT_CONNECTED && code != NO_ERROR)
         tell(logger, error_win32(code, "start logger", logger->image, "CONTAINER_WAIT broke"));
     else {
@@ -169,11 +171,11 @@ static struct error *pipe_new(struct logger *logger, enum end_index index, const
         error = error_win32(GetLastError(), "start logger", logger->image, "no security descriptor");
     SECURITY_ATTRIBUTES attributes = {.nLength = sizeof attributes, .lpSecurityDescriptor = descriptor};
     if (!error) {
-        HANDLE handle = CreateNamedPipeW(
-            wide,
-            (index == END_WAIT ? PIPE_ACCESS_INBOUND : PIPE_ACCESS_OUTBOUND) | FILE_FLAG_OVERLAPPED |
-                FILE_FLAG_FIRST_PIPE_INSTANCE,
-            PIPE_TYPE_BYTE | PIPE_REJECT_REMOTE_CLIENTS, 1, PIPE_BUFFER, PIPE_BUFFER, 0, &attributes);
+        HANDLE handle =
+            CreateNamedPipeW(wide,
+                             (index == END_WAIT ? PIPE_ACCESS_INBOUND : PIPE_ACCESS_OUTBOUND) | FILE_FLAG_OVERLAPPED |
+                                 FILE_FLAG_FIRST_PIPE_INSTANCE,
+                             PIPE_TYPE_BYTE | PIPE_REJECT_REMOTE_CLIENTS, 1, PIPE_BUFFER, PIPE_BUFFER, 0, &attributes);
         if (handle == INVALID_HANDLE_VALUE)
             error = error_win32(GetLastError(), "CreateNamedPipe", pipe->name, NULL);
         else

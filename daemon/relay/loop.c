@@ -10,7 +10,7 @@
 
 struct loop {
     HANDLE port;
-    PTP_POOL pool; /* for what may block; made with the first of it */
+    PTP_POOL pool;             /* for what may block; made with the first of it */
     struct loop_timer *timers; /* ascending by due_ms */
     bool stopped;
 };
@@ -38,7 +38,7 @@ void loop_free(struct loop *loop)
     free(loop);
 }
 
-#define KEY_SKIPS 1u /* what is done at once posts nothing */
+#define KEY_SKIPS  1u /* what is done at once posts nothing */
 #define KEY_POSTED 2u
 
 struct error *loop_bind(struct loop *loop, HANDLE handle, const char *what)

@@ -361,7 +361,7 @@ static void session_attach(struct sessions *sessions, struct session *session, c
     const struct relay_message done = {.type = RELAY_DONE, .tag = message->tag};
     session->attached = true;
     sessions->options.send(sessions->options.context, &done);
-    session->flying++; /* a stream may end at once */
+    session->flying++;                                         /* a stream may end at once */
     if (message->handles[0] && !session->streams[0].process) { /* stdin was closed before there was a process */
         const struct relay_message ended = {.type = RELAY_STDIN_ENDED, .session = session->number};
         session->stdin_ended = true;
@@ -427,7 +427,7 @@ void sessions_message(struct sessions *sessions, const struct relay_message *mes
     else if (!session)
         return; /* it is over, and what was asked for has come about */
     else if (message->type == RELAY_CLOSE_STDIN)
-        stream_stop(&session->streams[0]);
+        stream_finish(&session->streams[0]);
     else if (message->type == RELAY_DRAIN)
         drain(session, message->quiet_ms, message->milliseconds);
     else if (message->type == RELAY_CLOSE)

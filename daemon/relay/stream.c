@@ -173,7 +173,12 @@ static void go(struct stream *stream)
             return;
         }
         bool writing = unsent(stream);
-        DWORD value = 0;
+        DWORD value = 0, waiting = 0;
+        if (stream->finishing && !writing &&
+            (!PeekNamedPipe(stream->client, NULL, 0, NULL, &waiting, NULL) || !waiting)) {
+            end(stream);
+            return;
+        }
         enum loop_begun begun;
         stream->state = writing ? STREAM_WRITING : STREAM_READING;
         if (writing)
@@ -233,6 +238,15 @@ void stream_stop(struct stream *stream)
         bool to_client = (stream->state == STREAM_WRITING) != stream->input;
         CancelIoEx(to_client ? stream->client : stream->process, &stream->io.overlapped);
     }
+}
+
+void stream_finish(struct stream *stream)
+{
+    stream->finishing = true;
+    if (stream->state == STREAM_IDLE)
+        stream_stop(stream);
+    else if (stream->state == STREAM_READING && stream->io.flying && !stream->yielding)
+        CancelIoEx(stream->client, &stream->io.overlapped); /* there is nothing, or it comes all the same */
 }
 
 uint64_t stream_lost(const struct stream *stream)

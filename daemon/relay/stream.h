@@ -32,7 +32,7 @@ struct stream {
     uint64_t gone_ms;   /* when the reader went; 0: it is there */
     uint32_t redial_ms; /* the next pause, before chance */
     enum stream_state state;
-    bool stopping, dropping, yielding, told;
+    bool stopping, finishing, dropping, yielding, told;
     uint8_t *buffer;
     uint32_t capacity, filled, written;
     uint64_t passed, lost; /* bytes */
@@ -48,6 +48,8 @@ struct error *stream_attach(struct stream *stream, const char *name) ERROR_MUST_
 void stream_begin(struct stream *stream); /* after all streams of a session are attached */
 /* Ends it: at once, or when the transfer under way has come back. One that is not attached is only closed. */
 void stream_stop(struct stream *stream);
+/* stdin is to end when what the client has written by now has been passed on. */
+void stream_finish(struct stream *stream);
 /* Bytes that would be lost if it were stopped now, and those that have been. */
 uint64_t stream_lost(const struct stream *stream);
 /* Frees the buffer; an ended or idle stream. */

@@ -143,7 +143,8 @@ static struct error *parse(const char *text, const char *stream, struct endpoint
         return refuse(text, stream, "a file or a logger can take output only; give a pipe \\\\.\\pipe\\NAME");
     if (!file) {
         endpoint->must_answer = second;
-        return parse_logger(text, text + (second ? sizeof logger_v2_prefix : sizeof logger_prefix) - 1, stream, endpoint);
+        return parse_logger(text, text + (second ? sizeof logger_v2_prefix : sizeof logger_prefix) - 1, stream,
+                            endpoint);
     }
     const char *rest = text + sizeof file_prefix - 1;
     endpoint->path = url_path(rest, strlen(rest));
@@ -181,7 +182,8 @@ struct error *endpoint_parse_all(const char *const texts[3], struct endpoint ret
     for (unsigned i = 0; !error && i < 3; i++)
         error = endpoint_parse(texts[i], names[i], &endpoints[i]);
     bool out = endpoints[1].kind == ENDPOINT_LOGGER, second = endpoints[2].kind == ENDPOINT_LOGGER;
-    if (!error && (second || (out && endpoints[2].kind != ENDPOINT_NONE)) && strcmp(texts[1] ? texts[1] : "", texts[2]) != 0)
+    if (!error && (second || (out && endpoints[2].kind != ENDPOINT_NONE)) &&
+        strcmp(texts[1] ? texts[1] : "", texts[2]) != 0)
         error = refuse(texts[2], "stderr", "one logger takes both outputs: give stdout and stderr the same URL");
     for (unsigned i = 0; i < 3; i++)
         if (error)

@@ -35,8 +35,7 @@ struct error *launch_image(const char *version, char **ret_image)
 static struct error *choose_name(char **ret_name)
 {
     uint64_t number[2];
-    NTSTATUS status =
-        BCryptGenRandom(NULL, (PUCHAR)number, sizeof number, BCRYPT_USE_SYSTEM_PREFERRED_RNG);
+    NTSTATUS status = BCryptGenRandom(NULL, (PUCHAR)number, sizeof number, BCRYPT_USE_SYSTEM_PREFERRED_RNG);
     if (status < 0)
         return error_ntstatus((uint32_t)status, "start the stdio relay", NULL, "no random name");
     *ret_name = str_format("\\\\.\\pipe\\hcsd-relay-%016llx%016llx", (unsigned long long)number[0],
@@ -55,11 +54,11 @@ static struct error *create(const char *image, const char *line, HANDLE ready, P
         error = win_wide(line, &wide_line);
     InitializeProcThreadAttributeList(NULL, 1, 0, &size);
     startup.lpAttributeList = mem_zero(size);
-    if (!error &&
-        (!InitializeProcThreadAttributeList(startup.lpAttributeList, 1, 0, &size) ||
-         !UpdateProcThreadAttribute(startup.lpAttributeList, 0, PROC_THREAD_ATTRIBUTE_HANDLE_LIST, &ready,
-                                    sizeof ready, NULL, NULL)))
-        error = error_win32(GetLastError(), "start the stdio relay", image, "the list of inherited handles was not taken");
+    if (!error && (!InitializeProcThreadAttributeList(startup.lpAttributeList, 1, 0, &size) ||
+                   !UpdateProcThreadAttribute(startup.lpAttributeList, 0, PROC_THREAD_ATTRIBUTE_HANDLE_LIST, &ready,
+                                              sizeof ready, NULL, NULL)))
+        error =
+            error_win32(GetLastError(), "start the stdio relay", image, "the list of inherited handles was not taken");
     if (!error) {
         /* It must not hold the folder that hcsd was started in. */
         UINT length = GetSystemDirectoryW(folder, MAX_PATH);
@@ -157,9 +156,9 @@ struct error *launch_dial(const struct launch *launch, unsigned milliseconds, HA
         if (code == ERROR_PIPE_BUSY && now < end)
             WaitNamedPipeW(wide, (DWORD)(end - now));
         else if (code != NO_ERROR)
-            error = error_set_kind(error_win32(code, operation, launch->pipe, "process %lu does not answer",
-                                               (unsigned long)launch->pid),
-                                   ERROR_KIND_UNAVAILABLE);
+            error = error_set_kind(
+                error_win32(code, operation, launch->pipe, "process %lu does not answer", (unsigned long)launch->pid),
+                ERROR_KIND_UNAVAILABLE);
     }
     if (!error && (!GetNamedPipeServerProcessId(pipe, &server) || server != launch->pid))
         error = error_make(ERROR_KIND_PERMISSION_DENIED, operation, launch->pipe,

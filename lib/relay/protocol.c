@@ -12,18 +12,26 @@ struct field {
     size_t offset;
 };
 
-#define U32(member)  {FIELD_U32, offsetof(struct relay_message, member)}
-#define U64(member)  {FIELD_U64, offsetof(struct relay_message, member)}
-#define TEXT(member) {FIELD_TEXT, offsetof(struct relay_message, member)}
-#define FIELDS_MAX   8
+#define U32(member)                                                                                                    \
+    {                                                                                                                  \
+        FIELD_U32, offsetof(struct relay_message, member)                                                              \
+    }
+#define U64(member)                                                                                                    \
+    {                                                                                                                  \
+        FIELD_U64, offsetof(struct relay_message, member)                                                              \
+    }
+#define TEXT(member)                                                                                                   \
+    {                                                                                                                  \
+        FIELD_TEXT, offsetof(struct relay_message, member)                                                             \
+    }
+#define FIELDS_MAX 8
 
 static const struct row {
     enum relay_type type;
     struct field fields[FIELDS_MAX];
 } rows[] = {
     {RELAY_HELLO, {U32(protocol), TEXT(version)}},
-    {RELAY_OPEN,
-     {TEXT(containerd_namespace), TEXT(id), TEXT(paths[0]), TEXT(paths[1]), TEXT(paths[2]), U32(hold_ms)}},
+    {RELAY_OPEN, {TEXT(containerd_namespace), TEXT(id), TEXT(paths[0]), TEXT(paths[1]), TEXT(paths[2]), U32(hold_ms)}},
     {RELAY_ATTACH, {U64(session), U64(handles[0]), U64(handles[1]), U64(handles[2])}},
     {RELAY_CLOSE_STDIN, {U64(session)}},
     {RELAY_DRAIN, {U64(session), U32(quiet_ms), U32(milliseconds)}},
@@ -92,7 +100,8 @@ struct error *relay_encode(const struct relay_message *message, struct buffer *b
             size_t size = text ? strlen(text) : 0;
             if (size > RELAY_PAYLOAD_MAX) {
                 buffer->size = start;
-                return error_make(ERROR_KIND_INTERNAL, "write a message to the stdio relay", NULL, "a text is too long");
+                return error_make(ERROR_KIND_INTERNAL, "write a message to the stdio relay", NULL,
+                                  "a text is too long");
             }
             put(buffer, size, 2);
             if (size)
@@ -125,8 +134,13 @@ struct error *relay_frame(const uint8_t *data, size_t size, size_t *ret_size)
 
 struct error *relay_decode(const uint8_t *data, size_t size, struct relay_message *ret_message)
 {
-    struct relay_message message = {.version = "", .containerd_namespace = "", .id = "", .paths = {"", "", ""},
-                                    .operation = "", .object = "", .message = ""};
+    struct relay_message message = {.version = "",
+                                    .containerd_namespace = "",
+                                    .id = "",
+                                    .paths = {"", "", ""},
+                                    .operation = "",
+                                    .object = "",
+                                    .message = ""};
     if (size < RELAY_HEADER_SIZE || get(data, 4) != size - RELAY_HEADER_SIZE)
         return broken("its size is wrong");
     const struct row *row = find((unsigned)get(data + 4, 2));
@@ -176,7 +190,8 @@ struct error *relay_unpack_error(const struct relay_message *message)
     uint32_t kind = message->kind;
     if (kind < ERROR_KIND_CANCELLED || kind > ERROR_KIND_DATA_LOSS)
         kind = ERROR_KIND_UNKNOWN;
-    struct error *error = error_make((enum error_kind)kind, message->operation, message->object, "%s", message->message);
+    struct error *error =
+        error_make((enum error_kind)kind, message->operation, message->object, "%s", message->message);
     if (message->origin <= ERROR_ORIGIN_ERRNO) {
         error->origin = (enum error_origin)message->origin;
         error->code = message->code;

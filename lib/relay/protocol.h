@@ -22,7 +22,7 @@
 #define RELAY_HEADER_SIZE     16u
 #define RELAY_PAYLOAD_MAX     16384u
 
-#define RELAY_STREAMS 3 /* stdin, stdout, stderr */
+#define RELAY_STREAMS         3 /* stdin, stdout, stderr */
 
 enum relay_type {
     /* from hcsd */

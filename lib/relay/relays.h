@@ -52,7 +52,7 @@ void relays_count(struct relays *relays, struct relays_counters *ret_counters);
 /* ---- sessions ---- */
 
 struct session_request {
-    const char *containerd_namespace, *id;            /* "ID/EXEC" of an exec; for loggers and for the journal's readers */
+    const char *containerd_namespace, *id; /* "ID/EXEC" of an exec; for loggers and for the journal's readers */
     const char *stdin_path, *stdout_path, *stderr_path; /* relay/endpoint.h; "": none */
 };
 
@@ -76,7 +76,7 @@ bool session_attached(const struct session *session);
  * is closed by then); maybe before this returns, when it has come about already. */
 void session_on_stdin_end(struct session *session, void (*ended)(void *context), void *context);
 
-/* Ends stdin, as if the client had closed it. */
+/* Ends stdin, as if the client had closed it: what it has written by now still arrives. */
 void session_close_stdin(struct session *session);
 
 /* Calls `drained` once, maybe before it returns: when all output has been passed on and the process's ends are closed; or when

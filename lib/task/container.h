@@ -12,8 +12,8 @@
 
 #include <uthash.h>
 
-#include "task/ladder.h"
 #include "relay/relays.h"
+#include "task/ladder.h"
 #include "task/operations.h"
 #include "task/phases.h"
 #include "task/tasks.h"

@@ -20,8 +20,8 @@ struct error *record_decode(const json_t *body, const char *id, struct record *r
     json_error_t why;
 
     if (json_unpack_ex((json_t *)body, &why, 0,
-                       "{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:I, s:I, s:I, s?s, s?b, s?b, s?s}", "bundle",
-                       &record.bundle, "stdin", &record.stdin_path, "stdout", &record.stdout_path, "stderr",
+                       "{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:I, s:I, s:I, s?s, s?b, s?b, s?s}",
+                       "bundle", &record.bundle, "stdin", &record.stdin_path, "stdout", &record.stdout_path, "stderr",
                        &record.stderr_path, "scratch", &record.scratch, "phase", &phase, "terminal", &terminal, "ran",
                        &ran, "asked", &asked, "hidden", &hidden, "pid", &pid, "exit_status", &exit_status, "exited_ns",
                        &exited_ns, "sandbox", &record.sandbox, "isolated", &isolated, "linux", &linux_container,

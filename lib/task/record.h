@@ -16,7 +16,8 @@ struct record {
     const char *bundle, *stdin_path, *stdout_path, *stderr_path;
     const char *scratch; /* the layer that was mounted for it, "": none */
     const char *sandbox; /* the pod that it belongs to, "": none */
-    const char *session; /* what finds its stdio in the relay again (relay/relays.h); "": none, and in older documents */
+    const char
+        *session; /* what finds its stdio in the relay again (relay/relays.h); "": none, and in older documents */
     enum phase phase;
     bool terminal, ran;
     bool isolated, linux_container;

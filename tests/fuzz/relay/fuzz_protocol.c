@@ -18,8 +18,9 @@ static void check(const uint8_t *frame, size_t size)
         error_free(error);
         return;
     }
-    const char *texts[] = {message.version, message.id, message.containerd_namespace, message.paths[0], message.paths[1],
-                           message.paths[2], message.operation, message.object, message.message};
+    const char *texts[] = {message.version,   message.id,       message.containerd_namespace,
+                           message.paths[0],  message.paths[1], message.paths[2],
+                           message.operation, message.object,   message.message};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (!text_is_utf8(texts[i], strlen(texts[i])))
             abort();

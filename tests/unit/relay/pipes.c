@@ -19,7 +19,8 @@ static HANDLE serve(const char *path)
 {
     wchar_t wide[80];
     MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 80);
-    HANDLE pipe = CreateNamedPipeW(wide, PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED, PIPE_TYPE_BYTE, 1, PIECE, PIECE, 0, NULL);
+    HANDLE pipe =
+        CreateNamedPipeW(wide, PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED, PIPE_TYPE_BYTE, 1, PIECE, PIECE, 0, NULL);
     if (pipe == INVALID_HANDLE_VALUE)
         print_error("serve %s: %lu\n", path, GetLastError());
     assert_true(pipe != INVALID_HANDLE_VALUE);

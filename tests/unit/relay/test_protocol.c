@@ -37,10 +37,10 @@ static struct relay_message full(enum relay_type type)
     };
 }
 
-static const enum relay_type types[] = {RELAY_HELLO,  RELAY_OPEN,    RELAY_ATTACH,      RELAY_CLOSE_STDIN, RELAY_DRAIN,
-                                        RELAY_CLOSE,  RELAY_RELEASE, RELAY_LIST,        RELAY_END,         RELAY_WELCOME,
-                                        RELAY_DONE,   RELAY_FAILED,  RELAY_OPENED,      RELAY_SESSION,     RELAY_STDIN_ENDED,
-                                        RELAY_DRAINED, RELAY_LOSING};
+static const enum relay_type types[] = {
+    RELAY_HELLO,   RELAY_OPEN,    RELAY_ATTACH,      RELAY_CLOSE_STDIN, RELAY_DRAIN, RELAY_CLOSE,
+    RELAY_RELEASE, RELAY_LIST,    RELAY_END,         RELAY_WELCOME,     RELAY_DONE,  RELAY_FAILED,
+    RELAY_OPENED,  RELAY_SESSION, RELAY_STDIN_ENDED, RELAY_DRAINED,     RELAY_LOSING};
 
 /* What is decoded and encoded again is the same bytes, for every type. */
 static void test_round_trip(void **state)
@@ -68,7 +68,7 @@ static void test_round_trip(void **state)
 static void test_bytes(void **state)
 {
     (void)state;
-    static const uint8_t expected[] = {16, 0, 0, 0, 5, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0,
+    static const uint8_t expected[] = {16, 0, 0, 0, 5, 0, 0, 0, 9,   0, 0, 0, 0,  0,  0, 0,
                                        1,  2, 0, 0, 0, 0, 0, 0, 232, 3, 0, 0, 16, 39, 0, 0};
     struct relay_message message = {
         .type = RELAY_DRAIN, .tag = 9, .session = 0x201, .quiet_ms = 1000, .milliseconds = 10000};
@@ -77,8 +77,8 @@ static void test_bytes(void **state)
     assert_int_equal(buffer.size, sizeof expected);
     assert_memory_equal(buffer.data, expected, sizeof expected);
     buffer_clear(&buffer);
-    static const uint8_t hello[] = {12, 0, 0, 0, 1, 0, 0, 0, 1,   0,   0,   0,   0,   0, 0, 0,
-                                    1,  0, 0, 0, 5, 0, '0', '.', '1', '.', '0', 0};
+    static const uint8_t hello[] = {12, 0, 0, 0, 1, 0, 0, 0, 1,   0,   0,   0,   0,   0,
+                                    0,  0, 1, 0, 0, 0, 5, 0, '0', '.', '1', '.', '0', 0};
     message = (struct relay_message){.type = RELAY_HELLO, .tag = 1, .protocol = 1, .version = "0.1.0"};
     assert_null(relay_encode(&message, &buffer));
     assert_int_equal(buffer.size, sizeof hello);

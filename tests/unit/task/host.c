@@ -259,7 +259,8 @@ static void open_tasks(bool terminate_survivors)
     char *state = host_path(name);
     must(file_ensure_folder(state));
     char *relays = path_join(state, "relays");
-    const struct relays_options relays_options = {.image = relay_image, .state_dir = relays, .hold_ms = HOST_DRAIN_SECONDS * 1000};
+    const struct relays_options relays_options = {
+        .image = relay_image, .state_dir = relays, .hold_ms = HOST_DRAIN_SECONDS * 1000};
     must(relays_open(&relays_options, &host.relays));
     free(relays);
     const struct tasks_options options = {

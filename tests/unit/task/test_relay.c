@@ -16,7 +16,6 @@ struct reader {
     uint8_t *data;
     size_t size, capacity;
     HANDLE hold; /* not NULL: nothing is read until it is set */
-    bool vanish; /* closes after the first byte */
     volatile LONG ended;
 };
 
@@ -33,11 +32,9 @@ static DWORD WINAPI reader_run(void *context)
             reader->capacity = reader->capacity * 2 + 65536;
             reader->data = mem_resize_array(reader->data, reader->capacity, 1);
         }
-        if (!ReadFile(reader->pipe, reader->data + reader->size, reader->vanish ? 1 : 65536, &got, NULL) || !got)
+        if (!ReadFile(reader->pipe, reader->data + reader->size, 65536, &got, NULL) || !got)
             break;
         reader->size += got;
-        if (reader->vanish)
-            break;
     }
 end:
     CloseHandle(reader->pipe);
@@ -62,13 +59,6 @@ static void reader_join(struct reader *reader)
     CloseHandle(reader->thread);
 }
 
-static void reader_free(struct reader *reader)
-{
-    reader_join(reader);
-    free(reader->data);
-    *reader = (struct reader){0};
-}
-
 /* Serves a pipe that nobody reads from: the client's end of stdin. */
 static HANDLE serve_stdin(const char *name, char path[64])
 {
@@ -80,93 +70,35 @@ static HANDLE serve_stdin(const char *name, char path[64])
     return pipe;
 }
 
-/* ---- the relay by itself ---- */
-
-/* A process's pipe: ours for the relay (overlapped), the process's for the test. */
-static void process_pipe(const char *name, HANDLE *ret_ours, HANDLE *ret_theirs)
-{
-    char path[64];
-    wchar_t wide[64];
-    snprintf(path, sizeof path, "\\\\.\\pipe\\hcsd-test-%lu-process-%s", GetCurrentProcessId(), name);
-    MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 64);
-    *ret_ours =
-        CreateNamedPipeW(wide, PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED, PIPE_TYPE_BYTE, 1, 65536, 65536, 0, NULL);
-    assert_true(*ret_ours != INVALID_HANDLE_VALUE);
-    *ret_theirs = CreateFileW(wide, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING, 0, NULL);
-    assert_true(*ret_theirs != INVALID_HANDLE_VALUE);
-}
-
-struct drained {
-    volatile LONG called;
-    volatile uint64_t lost;
-};
-
-static void on_drained(void *context, uint64_t lost)
-{
-    struct drained *drained = context;
-    drained->lost = lost;
-    InterlockedExchange(&drained->called, 1);
-}
-
-static bool is_called(void *context)
-{
-    return ((struct drained *)context)->called != 0;
-}
-
-/* A session of a relay process, between the pipe of a client (or whatever `out` names) and one of a process. */
-static struct session *begin_session(const char *name, const char *in, const char *out, HANDLE *ret_theirs)
-{
-    const struct session_request request = {
-        .containerd_namespace = "default", .id = name, .stdin_path = in, .stdout_path = out, .stderr_path = ""};
-    struct session *session = NULL;
-    HANDLE ours;
-    struct error *error = session_open(host.relays, &request, &session);
-    if (error)
-        print_error("%s\n", error->message);
-    assert_null(error);
-    process_pipe(name, &ours, ret_theirs);
-    error = *in ? session_attach(session, ours, NULL, NULL) : session_attach(session, NULL, ours, NULL);
-    if (error)
-        print_error("%s\n", error->message);
-    assert_null(error);
-    return session;
-}
-
-static void test_file(void **state)
-{
-    (void)state;
-    struct session *session;
-    struct drained drained = {0};
-    HANDLE theirs;
-    DWORD written;
-    char *path = host_path("output.log"), *url = str_format("file:///%s", path);
-    for (char *at = url; *at; at++)
-        if (*at == '\\')
-            *at = '/';
-    assert_null(file_replace(path, "before\n", 7, NULL));
-    session = begin_session("file", "", url, &theirs);
-    for (unsigned i = 0; i < 3; i++)
-        assert_true(WriteFile(theirs, "line\n", 5, &written, NULL));
-    CloseHandle(theirs);
-    session_drain(session, 0, HOST_BOUND_MS, on_drained, &drained);
-    await(is_called, &drained, "the drain");
-    session_close(session);
-    struct buffer content = {0};
-    assert_null(file_read(path, 1000, &content));
-    assert_string_equal((const char *)content.data, "before\nline\nline\nline\n");
-    buffer_free(&content);
-    free(path);
-    free(url);
-}
-
-/* ---- through containers ---- */
-
 static void run(const char *id, const char *command, const char *in, const char *out, const char *error)
 {
     char *bundle = host_bundle(id, command);
     expect_ok(begin_create_stdio(id, bundle, in, out, error), "create");
     expect_ok(begin_start(id), "start");
     free(bundle);
+}
+
+/* file:/// adds to what is there; both streams may name the same file. */
+static void test_file(void **state)
+{
+    (void)state;
+    char *path = host_path("output.log"), *url = str_format("file:///%s", path);
+    struct buffer content = {0};
+    for (char *at = url; *at; at++)
+        if (*at == '\\')
+            *at = '/';
+    assert_null(file_replace(path, "before\n", 7, NULL));
+    run("file", "emu:print one;print two;error three", "", url, url);
+    assert_int_equal(expect_exit("file"), 0);
+    assert_null(file_read(path, 1000, &content));
+    assert_int_equal(content.size, 21);
+    assert_memory_equal(content.data, "before\n", 7);
+    assert_non_null(strstr((const char *)content.data, "one\ntwo\n"));
+    assert_non_null(strstr((const char *)content.data, "three\n"));
+    expect_ok(begin_delete("file", false), "delete");
+    buffer_free(&content);
+    free(path);
+    free(url);
 }
 
 static void test_output(void **state)
@@ -272,6 +204,58 @@ static void test_never_started(void **state)
     free(out.data);
 }
 
+/* What was dialled in Create is there when hcsd comes back, and the process starts with it. */
+static void test_restart_of_a_created_one(void **state)
+{
+    (void)state;
+    struct reader out = {0};
+    reader_serve(&out, "c-created");
+    char *bundle = host_bundle("web", "emu:print hello");
+    expect_ok(begin_create_stdio("web", bundle, "", out.name, ""), "create");
+    free(bundle);
+    host_restart(false);
+    await_operator_event("TASK_RECOVERED", "web");
+    expect_ok(begin_start("web"), "start");
+    assert_int_equal(expect_exit("web"), 0);
+    reader_join(&out);
+    assert_int_equal(out.size, 6);
+    assert_memory_equal(out.data, "hello\n", 6);
+    free(out.data);
+    expect_ok(begin_delete("web", false), "delete");
+}
+
+/* stdin, output and the exit of one that runs go on over a restart; so does the output of an exec. */
+static void test_restart_of_a_running_one(void **state)
+{
+    (void)state;
+    struct reader out = {0}, exec_out = {0};
+    char in[64];
+    DWORD written;
+    HANDLE stdin_pipe = serve_stdin("c-again-in", in);
+    reader_serve(&out, "c-again");
+    reader_serve(&exec_out, "c-again-exec");
+    run("echo", "emu:print one;echo;print three;exit 5", in, out.name, "");
+    expect_ok(begin_exec("echo", "x", "emu:print begin;sleep 1;print end", exec_out.name), "exec");
+    expect_ok(begin_start_exec("echo", "x"), "start exec");
+    host_restart(false);
+    await_operator_event("TASK_RECOVERED", "echo");
+    assert_true(WriteFile(stdin_pipe, "two", 3, &written, NULL));
+    reader_join(&exec_out);
+    assert_int_equal(exec_out.size, 10);
+    assert_memory_equal(exec_out.data, "begin\nend\n", 10);
+    FlushFileBuffers(stdin_pipe);
+    CloseHandle(stdin_pipe);
+    assert_int_equal(expect_exit("echo"), 5);
+    reader_join(&out);
+    assert_int_equal(out.size, 13);
+    assert_memory_equal(out.data, "one\ntwothree\n", 13);
+    assert_false(operator_event("TASK_OUTPUT_LOST", "echo"));
+    assert_int_equal(event_lines("/tasks/exit echo 3 5"), 1);
+    free(out.data);
+    free(exec_out.data);
+    expect_ok(begin_delete("echo", false), "delete");
+}
+
 int main(int argc, char **argv)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, host_setup, host_teardown)
@@ -283,6 +267,8 @@ int main(int argc, char **argv)
         TEST(test_echo),
         TEST(test_lost_output),
         TEST(test_never_started),
+        TEST(test_restart_of_a_created_one),
+        TEST(test_restart_of_a_running_one),
     };
     if (argc < 3)
         return 2;
