@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """make bench: the pipe, a bare gRPC server on it, and hcsd beside that, under Wine against the emulator.
 
-    bench.py [--rounds N] [--calls N] [--only NAME…]     NAME: memory, wakeups, state, stream, crowd
+    bench.py [--rounds N] [--calls N] [--only NAME…]     NAME: memory, wakeups, state, stream, crowd, stdio
 
 Everything is a ratio or a difference between two things measured in turns, so that a busy machine disturbs both.
 """
 
 import argparse
+import glob
 import os
 import re
 import statistics
@@ -175,13 +176,19 @@ def bench_crowd(host, hcsd):
     say(f"crowd_time {sum(many.values()) / sum(mean.values()):.2f} (a create, start, exec, kill and delete at {CROWD} containers beside "
         f"that at {FEW}; at most 2)")
     say(f"crowd_memory_kib {each / 1024:.1f} (hcsd's private memory for an idle container, without threads; at most 40)")
+def bench_stdio(host):
+    image, = glob.glob(os.path.join(BIN, "hcsd-relay-*.exe"))
+    result = host.run(os.path.join(BUILD, "bench", "bench_relay.exe"), host.windows(image), "9", "32", timeout=600)
+    if result.status != 0:
+        raise SystemExit(f"bench_relay: {result.error_text.strip()}")
+    say(result.text.strip())
 
 
 def main():
     parser = argparse.ArgumentParser(description="What hcsd costs, as ratios within one run.")
     parser.add_argument("--rounds", type=int, default=41)
     parser.add_argument("--calls", type=int, default=100)
-    parser.add_argument("--only", nargs="*", default=["memory", "wakeups", "state", "stream", "crowd"])
+    parser.add_argument("--only", nargs="*", default=["memory", "wakeups", "state", "stream", "crowd", "stdio"])
     options = parser.parse_args()
     host = Host("bench")
     try:
@@ -201,6 +208,8 @@ def main():
             say(client(host, "stream", "5", BARE))
         if "crowd" in options.only:
             bench_crowd(host, hcsd)
+        if "stdio" in options.only:
+            bench_stdio(host)
     finally:
         host.end()
 
