@@ -267,9 +267,7 @@ void relays_settle(struct relays *relays)
 
 void relays_set_hold(struct relays *relays, uint32_t hold_ms)
 {
-    AcquireSRWLockExclusive(&relays->lock);
     relays->hold_ms = hold_ms;
-    ReleaseSRWLockExclusive(&relays->lock);
 }
 
 void relays_close(struct relays *relays)

@@ -62,7 +62,7 @@ struct relays {
     SRWLOCK lock;
     CONDITION_VARIABLE changed; /* an answer, a start that is over, a link that is gone */
     char *image, *version;
-    uint32_t hold_ms;
+    _Atomic uint32_t hold_ms;
     unsigned idle_ms;
     struct journal *journal;
     struct relay *first;
