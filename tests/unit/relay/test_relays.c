@@ -458,11 +458,11 @@ static int run_logger(wchar_t **argv, int argc)
     if (GetEnvironmentVariableW(L"PATH", path, 16)) /* nothing of SYSTEM's own is given away */
         return 9;
     GetEnvironmentVariableW(L"CONTAINER_ID", id, 64);
+    if (argc > 4 && !wcscmp(argv[3], L"--code"))
+        return (int)wcstol(argv[4], NULL, 10);
     HANDLE streams[2] = {logger_dial(L"CONTAINER_STDOUT", GENERIC_READ),
                          logger_dial(L"CONTAINER_STDERR", GENERIC_READ)};
     HANDLE wait = logger_dial(L"CONTAINER_WAIT", GENERIC_WRITE);
-    if (argc > 4 && !wcscmp(argv[3], L"--code"))
-        return (int)wcstol(argv[4], NULL, 10);
     HANDLE file = CreateFileW(argv[2], GENERIC_WRITE, FILE_SHARE_READ, NULL, CREATE_ALWAYS, 0, NULL);
     WriteFile(file, id, (DWORD)(wcslen(id) * 2), &done, NULL);
     if (argc > 3)
