@@ -403,7 +403,8 @@ static unsigned close_all(struct daemon *daemon, uint64_t end)
         WaitForThreadpoolTimerCallbacks(daemon->hcs_timer, TRUE);
         CloseThreadpoolTimer(daemon->hcs_timer);
     }
-    /* Calls that only wait (Wait, Events) are never over by themselves. */
+    exchange_end(daemon->exchange);
+    /* Calls that only wait (Wait) are never over by themselves. */
     unsigned patience = left_until(end) / 4;
     unsigned left = rpc_server_close(daemon->server, patience < CLOSE_MS_MIN ? CLOSE_MS_MIN : patience);
     if (daemon->tasks != NULL)

@@ -19,6 +19,7 @@ struct envelope {
     Google__Protobuf__Any event;
     ProtobufCMessage *payload; /* decoded, for filters */
     bool decoded;
+    size_t size;
     char data[]; /* the texts and the payload */
 };
 
@@ -48,6 +49,7 @@ struct envelope *envelope_new(int64_t wall_ns, const char *containerd_namespace,
     struct envelope *envelope = mem_zero(sizeof *envelope + total);
     char *at = envelope->data;
     atomic_init(&envelope->references, 1);
+    envelope->size = sizeof *envelope + total;
     containerd__types__envelope__init(&envelope->message);
     google__protobuf__timestamp__init(&envelope->timestamp);
     google__protobuf__any__init(&envelope->event);
@@ -80,6 +82,11 @@ void envelope_unref(struct envelope *envelope)
     if (envelope->payload != NULL)
         protobuf_c_message_free_unpacked(envelope->payload, NULL);
     free(envelope);
+}
+
+size_t envelope_size(const struct envelope *envelope)
+{
+    return envelope->size;
 }
 
 const Containerd__Types__Envelope *envelope_message(const struct envelope *envelope)

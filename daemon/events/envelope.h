@@ -20,6 +20,7 @@ struct envelope *envelope_new(int64_t wall_ns, const char *containerd_namespace,
 struct envelope *envelope_ref(struct envelope *envelope);
 void envelope_unref(struct envelope *envelope);
 
+size_t envelope_size(const struct envelope *envelope); /* bytes that it takes */
 const Containerd__Types__Envelope *envelope_message(const struct envelope *envelope);
 
 /* The value of a field path, as filters see it: "namespace", "topic", and "event" with the name of a text in the payload, where its

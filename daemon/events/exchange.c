@@ -12,15 +12,18 @@ struct subscriber {
     struct rpc_call *call;
     struct filters *filters;
     struct envelope **queue; /* a ring */
-    size_t capacity, first, count;
+    size_t capacity, first, count, bytes;
     uint64_t lost; /* not 0: nothing is queued any more */
-    bool sending, gone;
+    bool sending;  /* a message is under way, or its end: then nobody else may free it */
+    bool gone;
+    bool ending; /* by exchange_end */
 };
 
 struct exchange {
     SRWLOCK lock; /* calls of rpc/call.h may be made with it held */
     struct subscriber *subscribers;
     size_t count;
+    bool ended;
 };
 
 struct exchange *exchange_open(void)
@@ -50,6 +53,7 @@ static void enqueue(struct subscriber *subscriber, struct envelope *envelope)
         subscriber->first = 0;
     }
     subscriber->queue[(subscriber->first + subscriber->count++) % subscriber->capacity] = envelope_ref(envelope);
+    subscriber->bytes += envelope_size(envelope);
 }
 
 static struct envelope *dequeue(struct subscriber *subscriber)
@@ -57,6 +61,7 @@ static struct envelope *dequeue(struct subscriber *subscriber)
     struct envelope *envelope = subscriber->queue[subscriber->first];
     subscriber->first = (subscriber->first + 1) % subscriber->capacity;
     subscriber->count--;
+    subscriber->bytes -= envelope_size(envelope);
     return envelope;
 }
 
@@ -101,26 +106,52 @@ static void subscriber_end(struct subscriber *subscriber, struct error *error)
     free(subscriber);
 }
 
+/* Why its stream is ended by us, or NULL; the lock held. */
+static struct error *reason_to_end(const struct subscriber *subscriber)
+{
+    if (subscriber->exchange->ended)
+        return error_make(ERROR_KIND_UNAVAILABLE, "subscribe", NULL,
+                          "hcsd is stopping; subscribe again once it is back");
+    if (subscriber->lost == 0 || subscriber->count > 0)
+        return NULL;
+    return error_make(ERROR_KIND_DATA_LOSS, "subscribe", NULL,
+                      "events come faster than they are read: %llu were lost after the last one; look at the present "
+                      "state and subscribe again",
+                      (unsigned long long)subscriber->lost);
+}
+
+/* `sending` is ours. Ends the stream, unless its client's going away is being told at this moment: then whoever comes second does. */
+static void end_by_us(struct subscriber *subscriber, struct error *error)
+{
+    if (rpc_call_off_gone(subscriber->call)) {
+        subscriber_end(subscriber, error);
+        return;
+    }
+    error_free(error);
+    AcquireSRWLockExclusive(&subscriber->exchange->lock);
+    subscriber->sending = false;
+    bool gone = subscriber->gone;
+    ReleaseSRWLockExclusive(&subscriber->exchange->lock);
+    if (gone)
+        subscriber_end(subscriber, NULL);
+}
+
 static void on_sent(void *context, bool ok)
 {
     struct subscriber *subscriber = context;
     AcquireSRWLockExclusive(&subscriber->exchange->lock);
-    subscriber->sending = false;
-    if (ok)
-        send_next(subscriber);
-    bool gone = subscriber->gone, over = ok && !gone && !subscriber->sending && subscriber->lost != 0;
-    uint64_t lost = subscriber->lost;
+    bool gone = subscriber->gone;
+    struct error *reason = ok && !gone ? reason_to_end(subscriber) : NULL;
+    if (reason == NULL) {
+        subscriber->sending = false;
+        if (ok)
+            send_next(subscriber);
+    }
     ReleaseSRWLockExclusive(&subscriber->exchange->lock);
     if (gone)
         subscriber_end(subscriber, NULL);
-    /* Unless on_gone is being called at this moment: then it ends it. */
-    else if (over && rpc_call_off_gone(subscriber->call))
-        subscriber_end(
-            subscriber,
-            error_make(ERROR_KIND_DATA_LOSS, "subscribe", NULL,
-                       "events come faster than they are read: %llu were lost after the last one; look at the "
-                       "present state and subscribe again",
-                       (unsigned long long)lost));
+    else if (reason != NULL)
+        end_by_us(subscriber, reason);
 }
 
 static void on_gone(void *context)
@@ -139,10 +170,12 @@ static void on_gone(void *context)
 void exchange_publish(struct exchange *exchange, struct envelope *envelope)
 {
     AcquireSRWLockExclusive(&exchange->lock);
-    for (struct subscriber *subscriber = exchange->subscribers; subscriber != NULL; subscriber = subscriber->next) {
+    struct subscriber *subscriber = exchange->ended ? NULL : exchange->subscribers;
+    for (; subscriber != NULL; subscriber = subscriber->next) {
         if (subscriber->gone || !filters_match(subscriber->filters, envelope_field, envelope))
             continue;
-        if (subscriber->lost != 0 || subscriber->count == EXCHANGE_QUEUE_MAX) {
+        if (subscriber->lost != 0 || subscriber->count == EXCHANGE_QUEUE_MAX ||
+            subscriber->bytes + envelope_size(envelope) > EXCHANGE_QUEUE_BYTES) {
             subscriber->lost++;
             continue;
         }
@@ -160,8 +193,8 @@ struct error *exchange_subscribe(struct exchange *exchange, struct rpc_call *cal
     subscriber->call = call;
     subscriber->filters = filters;
     AcquireSRWLockExclusive(&exchange->lock);
-    bool full = exchange->count == EXCHANGE_SUBSCRIBERS_MAX;
-    if (!full) {
+    bool full = exchange->count == EXCHANGE_SUBSCRIBERS_MAX, ended = exchange->ended;
+    if (!full && !ended) {
         struct subscriber **last = &exchange->subscribers;
         while (*last != NULL)
             last = &(*last)->next;
@@ -169,12 +202,35 @@ struct error *exchange_subscribe(struct exchange *exchange, struct rpc_call *cal
         exchange->count++;
     }
     ReleaseSRWLockExclusive(&exchange->lock);
-    if (full) {
+    if (full || ended) {
         filters_free(filters);
         free(subscriber);
+    }
+    if (ended)
+        return error_make(ERROR_KIND_UNAVAILABLE, "subscribe", NULL,
+                          "hcsd is stopping; subscribe again once it is back");
+    if (full)
         return error_make(ERROR_KIND_RESOURCE_EXHAUSTED, "subscribe", NULL, "there are %u subscribers already",
                           EXCHANGE_SUBSCRIBERS_MAX);
-    }
     rpc_call_on_gone(call, on_gone, subscriber); /* from here on it may be gone */
     return NULL;
+}
+
+void exchange_end(struct exchange *exchange)
+{
+    AcquireSRWLockExclusive(&exchange->lock);
+    exchange->ended = true;
+    for (;;) {
+        struct subscriber *idle = exchange->subscribers;
+        while (idle != NULL && (idle->sending || idle->gone || idle->ending))
+            idle = idle->next;
+        if (idle == NULL)
+            break;
+        idle->sending = idle->ending = true;
+        struct error *reason = reason_to_end(idle);
+        ReleaseSRWLockExclusive(&exchange->lock);
+        end_by_us(idle, reason);
+        AcquireSRWLockExclusive(&exchange->lock);
+    }
+    ReleaseSRWLockExclusive(&exchange->lock);
 }

@@ -12,7 +12,8 @@
 #include "daemon/events/filter.h"
 #include "daemon/rpc/call.h"
 
-#define EXCHANGE_QUEUE_MAX       4096u /* events that wait for one subscriber */
+#define EXCHANGE_QUEUE_MAX       4096u      /* events that wait for one subscriber */
+#define EXCHANGE_QUEUE_BYTES     (8u << 20) /* and their bytes */
 #define EXCHANGE_SUBSCRIBERS_MAX 256u
 
 struct exchange;
@@ -25,8 +26,11 @@ void exchange_close(struct exchange *exchange);
 void exchange_publish(struct exchange *exchange, struct envelope *envelope);
 
 /* Sends the call what is published from now on, until its client goes away. Takes the filters. RESOURCE_EXHAUSTED; the call then is
- * still the caller's to end. */
+ * still the caller's to end; UNAVAILABLE after exchange_end. */
 struct error *exchange_subscribe(struct exchange *exchange, struct rpc_call *call,
                                  struct filters *filters) ERROR_MUST_CHECK;
+
+/* Ends all streams with UNAVAILABLE, those that are being written to as soon as that is over, and lets nobody subscribe any more. */
+void exchange_end(struct exchange *exchange);
 
 #endif

@@ -189,6 +189,85 @@ static void a_slow_one_is_told(void **state)
     exchange_close(exchange);
 }
 
+static void bytes_count_too(void **state)
+{
+    (void)state;
+    struct exchange *exchange = exchange_open();
+    struct rpc_call call = {0};
+    unsigned count = 0;
+    uint8_t *data = mem_zero(ENVELOPE_EVENT_MAX);
+    subscribe(exchange, &call, NULL);
+    for (unsigned i = 0; i < 200; i++)
+        exchange_publish(exchange, envelope_new(1, "default", "/large", "a.B", data, ENVELOPE_EVENT_MAX));
+    while (deliver(&call, true))
+        count++;
+    assert_int_equal(count, 1 + EXCHANGE_QUEUE_BYTES / ENVELOPE_EVENT_MAX - 1); /* an envelope is a little larger */
+    assert_int_equal(call.error->kind, ERROR_KIND_DATA_LOSS);
+    call_end(&call);
+    exchange_close(exchange);
+    free(data);
+}
+
+/* The client's end and ours at the same moment: `gone` was taken off by the transport and is called late. */
+static void both_ends_at_once(void **state)
+{
+    (void)state;
+    for (int first = 0; first < 2; first++) {
+        struct exchange *exchange = exchange_open();
+        struct rpc_call call = {0};
+        subscribe(exchange, &call, NULL);
+        for (unsigned i = 0; i < EXCHANGE_QUEUE_MAX + 2; i++)
+            publish(exchange, "/e");
+        for (unsigned i = 0; i < EXCHANGE_QUEUE_MAX; i++)
+            deliver(&call, true);
+        void (*gone)(void *) = call.gone;
+        call.gone = NULL;
+        if (first == 0)
+            gone(call.gone_context);
+        deliver(&call, true); /* the last one: its queue is empty, and some were lost */
+        if (first == 1) {
+            assert_false(call.finished);
+            gone(call.gone_context);
+        }
+        assert_true(call.finished);
+        call_end(&call);
+        exchange_close(exchange);
+    }
+}
+
+static void the_end_of_all(void **state)
+{
+    (void)state;
+    struct exchange *exchange = exchange_open();
+    struct rpc_call idle = {0}, busy = {0}, leaving = {0}, late = {0};
+    struct filters *filters;
+    subscribe(exchange, &idle, "topic==/never");
+    subscribe(exchange, &busy, NULL);
+    subscribe(exchange, &leaving, NULL);
+    publish(exchange, "/a");
+    publish(exchange, "/b");
+    go(&leaving);
+    exchange_end(exchange);
+    assert_true(idle.finished);
+    assert_int_equal(idle.error->kind, ERROR_KIND_UNAVAILABLE);
+    assert_false(busy.finished);
+    publish(exchange, "/c");
+    deliver(&busy, true);
+    assert_true(busy.finished);
+    assert_int_equal(busy.error->kind, ERROR_KIND_UNAVAILABLE);
+    assert_string_equal(busy.sent, "/a ");
+    deliver(&leaving, false);
+    assert_null(leaving.error);
+    assert_null(filters_parse(NULL, 0, &filters));
+    struct error *error = exchange_subscribe(exchange, &late, filters);
+    assert_int_equal(error->kind, ERROR_KIND_UNAVAILABLE);
+    error_free(error);
+    call_end(&idle);
+    call_end(&busy);
+    call_end(&leaving);
+    exchange_close(exchange);
+}
+
 static void limits(void **state)
 {
     (void)state;
@@ -222,7 +301,12 @@ static void limits(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(order_and_filters), cmocka_unit_test(gone_while_sending),
-                                       cmocka_unit_test(a_slow_one_is_told), cmocka_unit_test(limits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(order_and_filters),
+                                       cmocka_unit_test(gone_while_sending),
+                                       cmocka_unit_test(a_slow_one_is_told),
+                                       cmocka_unit_test(both_ends_at_once),
+                                       cmocka_unit_test(bytes_count_too),
+                                       cmocka_unit_test(the_end_of_all),
+                                       cmocka_unit_test(limits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
