@@ -329,7 +329,7 @@ static bool handshake_step(struct pipe_connection *connection, uint32_t code, ui
 }
 
 /* A client is there, or never will be. Returns false when the connection is to be closed. */
-static bool accepted(struct pipe_connection *connection, uint32_t code)
+static bool admit(struct pipe_connection *connection, uint32_t code)
 {
     struct pipe_listener *listener = connection->listener;
     if (code != ERROR_SUCCESS)
@@ -359,11 +359,15 @@ static bool accepted(struct pipe_connection *connection, uint32_t code)
     ReleaseSRWLockExclusive(&listener->lock);
     if (why != NULL)
         refused(connection, why);
-    if (why != NULL || stopping)
-        return false;
+    return why == NULL && !stopping;
+}
+
+/* Returns false when the connection is to be closed. */
+static bool handshake_begin(struct pipe_connection *connection)
+{
     connection->first = mem_zero(FIRST_MAX);
     uint32_t size = 0;
-    code = pipe_stream_read(connection->stream, connection->first, FIRST_MAX, &size);
+    uint32_t code = pipe_stream_read(connection->stream, connection->first, FIRST_MAX, &size);
     return handshake_step(connection, code, size);
 }
 
@@ -372,11 +376,15 @@ static void on_done(void *context, enum pipe_operation operation, uint32_t code,
     struct pipe_connection *connection = context;
     struct pipe_listener *listener = connection->listener;
     hold(listener);
-    bool keep = operation == PIPE_CONNECT ? accepted(connection, code) : handshake_step(connection, code, size);
+    bool keep = operation == PIPE_CONNECT ? admit(connection, code) : handshake_step(connection, code, size);
     if (!keep)
         pipe_stream_close(connection->stream);
-    if (operation == PIPE_CONNECT)
+    if (operation == PIPE_CONNECT) {
+        /* First the next clients: the look-up of an account's name may hold up the handshake. */
         listen_more(listener);
+        if (keep && !handshake_begin(connection))
+            pipe_stream_close(connection->stream);
+    }
     release(listener);
 }
 
@@ -437,7 +445,7 @@ static void listen_more(struct pipe_listener *listener)
         }
         /* Stopping came in between and has not seen this one. */
         code = stopping ? ERROR_OPERATION_ABORTED : pipe_stream_connect(connection->stream);
-        if (code != ERROR_IO_PENDING && !accepted(connection, code))
+        if (code != ERROR_IO_PENDING && !(admit(connection, code) && handshake_begin(connection)))
             pipe_stream_close(connection->stream);
     }
 }
