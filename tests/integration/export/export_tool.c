@@ -116,7 +116,8 @@ static int archive(int count, char **arguments)
     if (error)
         printf("{\"written\":%llu}\n", (unsigned long long)counting.written);
     if (!error) {
-        printf("{\"digest\":\"%s\",\"diff_id\":\"%s\",\"size\":%llu,\"entries\":%llu,\"media_type\":\"%s\",\"removed\":%llu,"
+        printf("{\"digest\":\"%s\",\"diff_id\":\"%s\",\"size\":%llu,\"entries\":%llu,\"media_type\":\"%s\",\"removed\":"
+               "%llu,"
                "\"seconds\":%.3f",
                result->digest, result->diff_id, (unsigned long long)result->size, (unsigned long long)result->entries,
                result->media_type, (unsigned long long)control.removed, result->archive_seconds);
@@ -172,11 +173,17 @@ static struct error *run_import(const char *archive_path, struct import_options 
     struct error *error = import_file_open(archive_path, &file);
     if (error)
         return error;
-    struct counting_input counting = {.file = import_file_input(file), .control = options->control, .cancel_after = cancel_after};
+    struct counting_input counting = {
+        .file = import_file_input(file), .control = options->control, .cancel_after = cancel_after};
     counting.input = (struct import_input){counting_read, &counting};
     options->input = &counting.input;
-    CreateDirectoryW((wchar_t *)text_to_utf16(options->folder, NULL), NULL);
-    error = import_run(options, ret_result);
+    wchar_t *folder = NULL;
+    error = win_path(options->folder, &folder);
+    if (!error) {
+        CreateDirectoryW(folder, NULL); /* it may be there */
+        error = import_run(options, ret_result);
+    }
+    free(folder);
     import_file_free(file);
     return error;
 }
@@ -202,7 +209,8 @@ static int import(int count, char **arguments)
     export_control_init(&control);
     struct error *error = run_import(arguments[0], &options, cancel_after, &result);
     if (!error) {
-        printf("{\"digest\":\"%s\",\"diff_id\":\"%s\",\"size\":%llu,\"entries\":%llu,\"media_type\":\"%s\",\"utility_vm\":%s,"
+        printf("{\"digest\":\"%s\",\"diff_id\":\"%s\",\"size\":%llu,\"entries\":%llu,\"media_type\":\"%s\",\"utility_"
+               "vm\":%s,"
                "\"whiteouts\":%llu,\"links\":%llu",
                result->digest, result->diff_id, (unsigned long long)result->size, (unsigned long long)result->entries,
                result->media_type, result->utility_vm ? "true" : "false",
@@ -226,7 +234,8 @@ static int apply(int count, char **arguments)
     export_control_init(&control);
     struct error *error = run_import(arguments[0], &options, 0, &result);
     if (!error)
-        error = import_apply(arguments[1], (const char *const *)arguments + 2, (size_t)count - 2, &result->pending, &control);
+        error = import_apply(arguments[1], (const char *const *)arguments + 2, (size_t)count - 2, &result->pending,
+                             &control);
     if (!error)
         error = remover_run(folder, &control, &report);
     if (!error)
