@@ -1,8 +1,7 @@
-/* An expression is parsed into a tree, the tree becomes steps of a machine, and the machine follows all ways at once
- * (Thompson's construction; https://swtch.com/~rsc/regexp/regexp2.html). */
-#include "base/regex.h"
+/* An expression is parsed into a tree, the tree becomes steps of a machine (Thompson's construction;
+ * https://swtch.com/~rsc/regexp/regexp2.html), which regex_match.c runs. */
+#include "base/regex_machine.h"
 
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,20 +9,8 @@
 
 #define DEPTH_MAX  100u
 #define REPEAT_MAX 1000u
-#define END        0x110000u /* no character: the end of the expression or of the text */
 
 enum node_kind { NODE_EMPTY, NODE_SET, NODE_ASSERT, NODE_JOIN, NODE_EITHER, NODE_REPEAT };
-enum assertion { ASSERT_LINE_BEGIN, ASSERT_LINE_END, ASSERT_BEGIN, ASSERT_END, ASSERT_WORD, ASSERT_NO_WORD };
-
-struct range {
-    uint32_t first, last;
-};
-
-struct set {
-    struct range *ranges;
-    size_t count;
-    bool negated;
-};
 
 struct node {
     enum node_kind kind;
@@ -34,19 +21,6 @@ struct node {
     struct node *all;          /* the list of all nodes, for freeing */
 };
 
-enum step_kind { STEP_SET, STEP_ASSERT, STEP_SPLIT, STEP_JUMP, STEP_MATCH };
-struct step {
-    enum step_kind kind;
-    uint32_t a, b; /* set or assertion; where to go */
-};
-
-struct regex {
-    struct set *sets;
-    size_t set_count;
-    struct step *steps;
-    size_t step_count;
-};
-
 struct parser {
     const char *text, *at;
     struct regex *regex;
@@ -55,46 +29,6 @@ struct parser {
     unsigned depth;
     bool fold, dot_all, multi_line;
 };
-
-/* ---- characters ---- */
-
-/* The next character of valid UTF-8; END at the end. */
-static uint32_t take(const char **at)
-{
-    const uint8_t *text = (const uint8_t *)*at;
-    if (text[0] == 0)
-        return END;
-    unsigned more = text[0] < 0x80 ? 0 : text[0] < 0xE0 ? 1 : text[0] < 0xF0 ? 2 : 3;
-    uint32_t value = more == 0 ? text[0] : text[0] & (0x3Fu >> more);
-    for (unsigned i = 1; i <= more; i++) {
-        if ((text[i] & 0xC0) != 0x80) { /* no UTF-8: one byte at a time, rather than past the end */
-            *at += 1;
-            return text[0];
-        }
-        value = value << 6 | (text[i] & 0x3Fu);
-    }
-    *at += more + 1;
-    return value;
-}
-
-static uint32_t peek(const char *at)
-{
-    return take(&at);
-}
-
-static bool is_word(uint32_t letter)
-{
-    return (letter >= '0' && letter <= '9') || (letter >= 'A' && letter <= 'Z') || (letter >= 'a' && letter <= 'z') ||
-           letter == '_';
-}
-
-static bool set_has(const struct set *set, uint32_t letter)
-{
-    bool found = false;
-    for (size_t i = 0; i < set->count && !found; i++)
-        found = letter >= set->ranges[i].first && letter <= set->ranges[i].last;
-    return found != set->negated;
-}
 
 static void fail(struct parser *parser, const char *why)
 {
@@ -119,13 +53,13 @@ static void set_invert_tail(struct set *set, size_t count)
     tail.ranges = mem_copy(set->ranges + set->count - count, count * sizeof *set->ranges);
     set->count -= count;
     for (;;) {
-        uint32_t first = END;
+        uint32_t first = REGEX_END;
         for (size_t i = 0; i < tail.count; i++)
             if (tail.ranges[i].last >= next && tail.ranges[i].first < first)
                 first = tail.ranges[i].first;
         if (first > next)
             set_add(set, next, first - 1);
-        if (first == END)
+        if (first == REGEX_END)
             break;
         next = first;
         for (size_t i = 0; i < tail.count; i++)
@@ -260,7 +194,7 @@ static uint32_t take_hex(struct parser *parser)
     parser->at += braces;
     for (int digit; digits < most && (digit = hex_digit(*parser->at)) >= 0; digits++, parser->at++)
         value = value * 16 + (uint32_t)digit;
-    if (digits == 0 || (!braces && digits != 2) || (braces && *parser->at != '}') || value >= END)
+    if (digits == 0 || (!braces && digits != 2) || (braces && *parser->at != '}') || value >= REGEX_END)
         fail(parser, "\\x needs two hexadecimal digits, or some in {}");
     else
         parser->at += braces;
@@ -271,15 +205,15 @@ static uint32_t take_hex(struct parser *parser)
 static uint32_t take_escaped(struct parser *parser)
 {
     static const char from[] = "tnrfva", to[] = "\t\n\r\f\v\a";
-    uint32_t letter = take(&parser->at);
+    uint32_t letter = regex_take(&parser->at);
     const char *known = letter < 0x80 && letter != 0 ? strchr(from, (int)letter) : NULL;
-    if (letter == END)
+    if (letter == REGEX_END)
         fail(parser, "a backslash at the end");
     else if (known != NULL)
         return (unsigned char)to[known - from];
     else if (letter == 'x')
         return take_hex(parser);
-    else if (letter < 0x80 && is_word(letter) && letter != '_')
+    else if (letter < 0x80 && regex_is_word(letter) && letter != '_')
         fail(parser, "there is no such escape");
     return letter;
 }
@@ -303,13 +237,13 @@ static struct node *parse_set(struct parser *parser)
             parser->at += 2;
             continue;
         }
-        uint32_t from = take(&parser->at), to;
+        uint32_t from = regex_take(&parser->at), to;
         if (from == '\\')
             from = take_escaped(parser);
         to = from;
         if (parser->at[0] == '-' && parser->at[1] != ']' && parser->at[1] != 0) {
             parser->at++;
-            to = take(&parser->at);
+            to = regex_take(&parser->at);
             if (to == '\\')
                 to = take_escaped(parser);
         }
@@ -393,7 +327,7 @@ static struct node *parse_quoted(struct parser *parser)
     while (*parser->at != 0 && strncmp(parser->at, "\\E", 2) != 0) {
         struct node *join = node_new(parser, NODE_JOIN);
         join->left = node;
-        join->right = node_of_letter(parser, take(&parser->at));
+        join->right = node_of_letter(parser, regex_take(&parser->at));
         node = join;
     }
     parser->at += *parser->at != 0 ? 2 : 0;
@@ -430,7 +364,7 @@ static struct node *parse_backslash(struct parser *parser)
 static struct node *parse_atom(struct parser *parser)
 {
     struct set set = {0};
-    uint32_t letter = take(&parser->at);
+    uint32_t letter = regex_take(&parser->at);
     switch (letter) {
     case '(':
         return parse_group(parser);
@@ -658,89 +592,4 @@ void regex_free(struct regex *regex)
     free(regex->sets);
     free(regex->steps);
     free(regex);
-}
-
-/* ---- matching ---- */
-
-struct ways {
-    uint32_t *steps; /* where the machine is; each once */
-    size_t count;
-    uint32_t *marks; /* by step: the position at which it was added */
-};
-
-static bool holds(enum assertion assertion, uint32_t before, uint32_t after)
-{
-    switch (assertion) {
-    case ASSERT_LINE_BEGIN:
-        return before == END || before == '\n';
-    case ASSERT_LINE_END:
-        return after == END || after == '\n';
-    case ASSERT_BEGIN:
-        return before == END;
-    case ASSERT_END:
-        return after == END;
-    case ASSERT_WORD:
-        return is_word(before) != is_word(after);
-    case ASSERT_NO_WORD:
-        return is_word(before) == is_word(after);
-    }
-    return false;
-}
-
-/* Adds the step and all that follows from it without a character. `stack` has room for all steps. */
-static void follow(const struct regex *regex, struct ways *ways, uint32_t *stack, uint32_t step, uint32_t mark,
-                   uint32_t before, uint32_t after)
-{
-    size_t depth = 0;
-    stack[depth++] = step;
-    while (depth > 0) {
-        uint32_t at = stack[--depth];
-        if (ways->marks[at] == mark)
-            continue;
-        ways->marks[at] = mark;
-        const struct step *now = &regex->steps[at];
-        if (now->kind == STEP_JUMP) {
-            stack[depth++] = now->a;
-        } else if (now->kind == STEP_SPLIT) {
-            stack[depth++] = now->a;
-            stack[depth++] = now->b;
-        } else if (now->kind == STEP_ASSERT) {
-            if (holds((enum assertion)now->a, before, after))
-                stack[depth++] = at + 1;
-        } else {
-            ways->steps[ways->count++] = at;
-        }
-    }
-}
-
-bool regex_matches(const struct regex *regex, const char *text)
-{
-    size_t size = regex->step_count;
-    /* A step is on the stack at most once for each step that leads to it: two of a split, one of all others. */
-    uint32_t *memory = mem_new_array(6 * size + 8, uint32_t), *stack = memory + 4 * size;
-    struct ways now = {memory, 0, memory + size}, next = {memory + 2 * size, 0, memory + 3 * size};
-    uint32_t before = END, mark = 1;
-    bool found = false;
-    for (const char *at = text; !found; mark++) {
-        const char *ahead = at;
-        uint32_t letter = take(&ahead);
-        follow(regex, &now, stack, 0, mark, before, letter);
-        next.count = 0;
-        for (size_t i = 0; i < now.count && !found; i++) {
-            const struct step *step = &regex->steps[now.steps[i]];
-            if (step->kind == STEP_MATCH)
-                found = true;
-            else if (letter != END && set_has(&regex->sets[step->a], letter))
-                follow(regex, &next, stack, now.steps[i] + 1, mark + 1, letter, peek(ahead));
-        }
-        if (letter == END)
-            break;
-        struct ways swap = now;
-        now = next;
-        next = swap;
-        before = letter;
-        at = ahead;
-    }
-    free(memory);
-    return found;
 }
