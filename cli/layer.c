@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "cli/cli.h"
 #include "cli/job.h"
+#include "cli/layer.h"
 #include "cli/output.h"
 #include "daemon/log/console.h"
 
@@ -277,6 +278,112 @@ const struct command layer_commands[] = {
              {"--wait-cleanup", NULL, OPTION_FLAG, NULL, "wait for the outcome of the cleanup", false, 0, 0, NULL},
              {"--overwrite", NULL, OPTION_FLAG, NULL, "replace the file if it is there", false, 0, 0, NULL}},
         .run = layer_export,
+    },
+    {
+        .noun = "layer",
+        .verb = "import",
+        .operands = "",
+        .summary = "Make a layer of an OCI layer archive",
+        .details = "The folder must not exist, or be empty. Without a parent it becomes a base layer. The archive may "
+                   "be plain,\n"
+                   "or compressed by gzip or zstd.",
+        .example = "hcsctl layer import --layer C:\\layers\\app --parent C:\\layers\\base --input app.tar.gz",
+        .options =
+            {{"--layer", NULL, OPTION_TEXT, "DIR", "the layer's folder", true, 0, 0, NULL},
+             {"--parent", NULL, OPTION_LIST, "DIR", "a parent; may be given again, nearest first", false, 0, 0, NULL},
+             {"--input", "-i", OPTION_TEXT, "FILE", "the archive", true, 0, 0, NULL},
+             {"--digest", NULL, OPTION_TEXT, "DIGEST", "what the archive must have, sha256:…", false, 0, 0, NULL},
+             {"--diff-id", NULL, OPTION_TEXT, "DIGEST", "what the uncompressed archive must have", false, 0, 0, NULL}},
+        .run = layer_import,
+    },
+    {
+        .noun = "layer",
+        .verb = "mount",
+        .operands = "",
+        .summary = "Mount a scratch layer over its parents and print its volume",
+        .details = "It stays mounted, also when hcsd ends, until it is unmounted.",
+        .example = "hcsctl layer mount --layer C:\\layers\\scratch --parent C:\\layers\\app --parent C:\\layers\\base",
+        .options = {{"--layer", NULL, OPTION_TEXT, "DIR", "the scratch layer's folder", true, 0, 0, NULL},
+                    {"--parent", NULL, OPTION_LIST, "DIR", "a parent; may be given again, nearest first", false, 0, 0,
+                     NULL},
+                    {"--target", NULL, OPTION_TEXT, "DIR", "mount the volume on this folder too", false, 0, 0, NULL}},
+        .run = layer_mount,
+    },
+    {
+        .noun = "layer",
+        .verb = "unmount",
+        .operands = "",
+        .summary = "Release what layer mount has mounted",
+        .details = "",
+        .example = "hcsctl layer unmount --layer C:\\layers\\scratch",
+        .options = {{"--layer", NULL, OPTION_TEXT, "DIR", "the scratch layer's folder", true, 0, 0, NULL}},
+        .run = layer_unmount,
+    },
+    {
+        .noun = "layer",
+        .verb = "ls",
+        .operands = "",
+        .summary = "List the mounted layers, and the utility VMs that have some",
+        .details = "",
+        .example = "hcsctl layer ls",
+        .run = layer_ls,
+    },
+    {
+        .noun = "layer",
+        .verb = "create-scratch",
+        .operands = "",
+        .summary = "Make a folder with a scratch disk over the parents",
+        .details = "",
+        .example =
+            "hcsctl layer create-scratch --layer C:\\layers\\scratch --parent C:\\layers\\base --size 42949672960",
+        .options = {{"--layer", NULL, OPTION_TEXT, "DIR", "the new folder", true, 0, 0, NULL},
+                    {"--parent", NULL, OPTION_LIST, "DIR", "a parent; may be given again, nearest first", false, 0, 0,
+                     NULL},
+                    {"--size", NULL, OPTION_NUMBER, "BYTES", "of the disk; HCS's own unless given", false, 0, INT64_MAX,
+                     NULL}},
+        .run = layer_create_scratch,
+    },
+    {
+        .noun = "layer",
+        .verb = "expand",
+        .operands = "",
+        .summary = "Make a scratch disk and its volume larger",
+        .details = "",
+        .example = "hcsctl layer expand --layer C:\\layers\\scratch --size 42949672960",
+        .options = {{"--layer", NULL, OPTION_TEXT, "DIR", "the scratch layer's folder", true, 0, 0, NULL},
+                    {"--size", NULL, OPTION_NUMBER, "BYTES", "the new size", true, 0, INT64_MAX, NULL}},
+        .run = layer_expand,
+    },
+    {
+        .noun = "layer",
+        .verb = "stat",
+        .operands = "",
+        .summary = "Say what HCS knows of a layer",
+        .details = "",
+        .example = "hcsctl layer stat --layer C:\\layers\\base",
+        .options = {{"--layer", NULL, OPTION_TEXT, "DIR", "the layer's folder", true, 0, 0, NULL}},
+        .run = layer_stat,
+    },
+    {
+        .noun = "layer",
+        .verb = "process-image",
+        .operands = "",
+        .summary = "Make a base layer of its files: hives, disks, and those of its utility VM",
+        .details = "",
+        .example = "hcsctl layer process-image --layer C:\\layers\\base",
+        .options = {{"--layer", NULL, OPTION_TEXT, "DIR", "the layer's folder", true, 0, 0, NULL}},
+        .run = layer_process_image,
+    },
+    {
+        .noun = "layer",
+        .verb = "destroy",
+        .operands = "",
+        .summary = "Destroy a layer that nobody uses",
+        .details =
+            "It is renamed first, which fails while anything in it is in use; what is left then is removed by hcsd.",
+        .example = "hcsctl layer destroy --layer C:\\layers\\app",
+        .options = {{"--layer", NULL, OPTION_TEXT, "DIR", "the layer's folder", true, 0, 0, NULL}},
+        .run = layer_destroy,
     },
     {0},
 };

@@ -19,6 +19,7 @@
 #include "daemon/events/exchange.h"
 #include "daemon/folder.h"
 #include "daemon/jobs/jobs.h"
+#include "daemon/jobs/layers.h"
 #include "daemon/rpc/grpc_server.h"
 #include "daemon/rpc/health_service.h"
 #include "daemon/rpc/reflection_service.h"
@@ -28,6 +29,7 @@
 #include "relay/relays.h"
 #include "hcsd_version.h"
 #include "task/tasks.h"
+#include "uvm/machines.h"
 
 #include "hcsd_descriptor_set.h"
 
@@ -49,6 +51,7 @@ struct daemon {
     struct compute *compute;
     struct jobs *jobs;
     struct relays *relays;
+    struct machines *machines;
     struct tasks *tasks;
     struct exchange *exchange;
     const struct rpc_service *services[SERVICE_COUNT];
@@ -115,6 +118,7 @@ void daemon_reload(struct daemon *daemon)
     struct tasks_options tasks = tasks_numbers(config);
     guard_set_bounds(daemon->guard, config->hcs_call_seconds * 1000, config->hcs_max_lost_calls);
     jobs_set_limits(daemon->jobs, &jobs);
+    machines_set_bounds(daemon->machines, config->hcs_call_seconds * 1000, config->watchdog_stall_seconds * 1000);
     tasks_set_bounds(daemon->tasks, &tasks);
     relays_set_hold(daemon->relays, config->stdio_drain_seconds * 1000);
     char *now = list_text(&live), *later = list_text(&waiting);
@@ -248,7 +252,41 @@ static struct error *mount_layers(void *context, const char *holder, const char 
 static struct error *release_layers(void *context, const char *holder, const char *scratch)
 {
     struct daemon *daemon = context;
-    return jobs_release_layer(daemon->jobs, holder, scratch);
+    return machines_holds(daemon->machines, holder) ? machines_release(daemon->machines, holder)
+                                                    : jobs_release_layer(daemon->jobs, holder, scratch);
+}
+
+static struct error *mount_in_vm(void *context, const struct machines_mount *mount, struct uvm_mounted *ret_mounted)
+{
+    struct daemon *daemon = context;
+    return machines_mount(daemon->machines, mount, ret_mounted);
+}
+
+static bool is_machine(void *context, const char *id)
+{
+    struct daemon *daemon = context;
+    return machines_has(daemon->machines, id);
+}
+
+static struct error *stage_layers(void *context, const char *holder, const char *scratch, struct json_t *order,
+                                  struct json_t **ret_found)
+{
+    struct daemon *daemon = context;
+    return jobs_stage_layers(daemon->jobs, holder, scratch, order, ret_found);
+}
+
+static struct error *claim_layers(void *context, const char *holder, const char *scratch, const char *const *parents,
+                                  size_t parent_count)
+{
+    struct daemon *daemon = context;
+    return jobs_claim_layers(daemon->jobs, holder, scratch, parents, parent_count);
+}
+
+static void unclaim_layers(void *context, const char *holder, const char *scratch, const char *const *parents,
+                           size_t parent_count)
+{
+    struct daemon *daemon = context;
+    jobs_unclaim_layers(daemon->jobs, holder, scratch, parents, parent_count);
 }
 
 static void task_event(void *context, const char *topic, const struct task_view *view)
@@ -285,6 +323,26 @@ static struct error *open_relays(struct daemon *daemon)
     return error;
 }
 
+static struct error *open_machines(struct daemon *daemon)
+{
+    const struct config *config = daemon->config;
+    char *state = path_join(config->state_dir, "machines");
+    struct machines_options options = {
+        .compute = daemon->compute,
+        .owner = "hcsd",
+        .state_dir = state,
+        .call_ms = config->hcs_call_seconds * 1000,
+        .stall_ms = config->watchdog_stall_seconds * 1000,
+        .stage = stage_layers,
+        .claim = claim_layers,
+        .unclaim = unclaim_layers,
+        .context = daemon,
+    };
+    struct error *error = machines_open(&options, &daemon->machines);
+    free(state);
+    return error;
+}
+
 static struct error *open_tasks(struct daemon *daemon)
 {
     const struct config *config = daemon->config;
@@ -300,6 +358,8 @@ static struct error *open_tasks(struct daemon *daemon)
     options.linux_boot_files = config->linux_boot_files;
     options.mount_layers = mount_layers;
     options.release_layers = release_layers;
+    options.mount_in_vm = mount_in_vm;
+    options.is_machine = is_machine;
     options.event = task_event;
     options.context = daemon;
     struct error *error = tasks_open(&options, &daemon->tasks);
@@ -316,8 +376,10 @@ static void keep_mounts(struct daemon *daemon)
     char **holders = mem_new_array(count + 1, char *);
     for (size_t i = 0; i < count; i++)
         holders[i] = str_format("container %s", views[i].id);
-    jobs_keep_mounts(daemon->jobs, (const char *const *)holders, count);
-    for (size_t i = 0; i < count; i++)
+    machines_keep(daemon->machines, (const char *const *)holders, count);
+    holders[count] = str_copy(LAYERS_CLIENT_HOLDER);
+    jobs_keep_mounts(daemon->jobs, (const char *const *)holders, count + 1);
+    for (size_t i = 0; i <= count; i++)
         free(holders[i]);
     free(holders);
     task_views_free(views, count);
@@ -359,7 +421,7 @@ static struct error *open_services(struct daemon *daemon)
     daemon->services[TASK] = task_service_open(daemon->tasks);
     daemon->services[TASKS] = tasks_service_open(daemon->tasks);
     daemon->services[EVENTS] = events_service_open(daemon->exchange);
-    daemon->services[LAYERS] = layers_service_open(daemon->jobs);
+    daemon->services[LAYERS] = layers_service_open(daemon->jobs, daemon->machines);
     daemon->services[JOBS] = jobs_service_open(daemon->jobs);
     daemon->services[DIAGNOSTICS] = diagnostics_service_open(&diagnostics);
     daemon->health = health_service_open(daemon->services, HEALTH);
@@ -410,6 +472,7 @@ static unsigned close_all(struct daemon *daemon, uint64_t end)
     if (daemon->tasks != NULL)
         tasks_close(daemon->tasks, left_until(end));
     relays_close(daemon->relays);
+    machines_close(daemon->machines, left_until(end));
     if (daemon->jobs != NULL)
         jobs_close(daemon->jobs, left_until(end));
     if (daemon->guard != NULL) {
@@ -501,7 +564,7 @@ struct error *daemon_start(const struct daemon_options *options, const struct da
                            struct daemon **ret_daemon)
 {
     struct error *(*const steps[])(struct daemon *) = {
-        open_folders, open_hcs, open_jobs, open_relays, open_tasks, open_services, open_server,
+        open_folders, open_hcs, open_jobs, open_machines, open_relays, open_tasks, open_services, open_server,
     };
     struct daemon *daemon = mem_new(struct daemon);
     struct error *error = NULL;

@@ -277,7 +277,11 @@ void job_drop(struct job *job)
 
 bool job_is_call(const struct job *job)
 {
-    return strcmp(job->kind, "mount") == 0 || strcmp(job->kind, "release") == 0 || strcmp(job->kind, "layer") == 0;
+    static const char *const kinds[] = {"mount", "release", "layer", "import"};
+    bool call = false;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        call = call || strcmp(job->kind, kinds[i]) == 0;
+    return call;
 }
 
 struct job *job_find(struct jobs *jobs, const char *id)

@@ -62,6 +62,7 @@ void jobs_unclaim_layers(struct jobs *jobs, const char *holder, const char *scra
 /* ---- one call ------------------------------------------------------------------------------------------------------------ */
 
 struct call {
+    const char *kind; /* NULL: "layer" */
     const char *verb, *layer;
     const char *holder; /* NULL: one is made of the verb */
     enum claim_mode mode;
@@ -70,6 +71,7 @@ struct call {
     size_t parent_count;
     json_t *order;      /* more of its message, or NULL; taken */
     const char *doomed; /* destroy: what the folder is called from then on */
+    bool stages;        /* it needs a staging folder */
 };
 
 static struct error *check_paths(const struct call *call)
@@ -97,22 +99,27 @@ static struct error *run(struct jobs *jobs, const struct call *call, json_t **re
         holder = str_format("layer %s %llu", call->verb, (unsigned long long)++jobs->next_number);
     if (jobs->draining)
         error = error_make(ERROR_KIND_UNAVAILABLE, call->verb, call->layer, "hcsd is stopping");
+    if (error == NULL && call->kind != NULL && queue_count(jobs->lanes[LANE_EXPORT].queue) >= jobs->queue_limit)
+        error = error_make(ERROR_KIND_RESOURCE_EXHAUSTED, call->verb, call->layer,
+                           "%u jobs are waiting already (export.queue); try again later", jobs->queue_limit);
     if (error == NULL && !call->claimed) {
         error = claim(jobs, holder, call->layer, call->mode, call->parents, call->parent_count);
         claimed = error == NULL;
     }
     if (error == NULL) {
-        struct job *job = mounts_call_new(jobs, "layer", holder, call->layer);
+        struct job *job = mounts_call_new(jobs, call->kind != NULL ? call->kind : "layer", holder, call->layer);
         json_object_set_new(order, "verb", json_string(call->verb));
         json_object_set_new(order, "layer", json_string(call->layer));
         if (json_object_get(order, "parents") == NULL)
             json_object_set_new(order, "parents", mounts_pack_paths(call->parents, call->parent_count));
-        job->order = json_incref(order);
-        if (call->doomed != NULL) {
-            struct remains *remains = remains_new(jobs, "destroy", job, "", holder);
+        if (call->doomed != NULL || call->stages) {
+            struct remains *remains = remains_new(jobs, call->stages ? "import" : "destroy", job, "", holder);
             remains->claimed = false;
-            remains->staging = str_copy(call->doomed);
+            remains->staging = call->stages ? path_join(jobs->staging_dir, remains->id) : str_copy(call->doomed);
+            if (call->stages)
+                json_object_set_new(order, "folder", json_string(remains->staging));
         }
+        job->order = json_incref(order);
         mounts_call_run(job);
         if (job->error != NULL)
             error = error_copy(job->error);
@@ -192,21 +199,6 @@ struct error *jobs_process_image(struct jobs *jobs, const char *layer, bool *ret
     return error;
 }
 
-struct error *jobs_import_layer(struct jobs *jobs, const char *layer, const char *folder, const char *const *parents,
-                                size_t parent_count)
-{
-    struct error *error = mounts_check_path("import", folder, "the transport folder");
-    if (error != NULL)
-        return error;
-    const struct call call = {.verb = "import",
-                              .layer = layer,
-                              .mode = CLAIM_OWN,
-                              .parents = parents,
-                              .parent_count = parent_count,
-                              .order = json_pack("{s:s}", "folder", folder)};
-    return run(jobs, &call, NULL);
-}
-
 struct error *jobs_destroy_layer(struct jobs *jobs, const char *layer)
 {
     struct error *error = mounts_check_path("destroy", layer, "the layer");
@@ -233,6 +225,48 @@ struct error *jobs_destroy_layer(struct jobs *jobs, const char *layer)
         error = run(jobs, &call, NULL);
     free(doomed);
     return error;
+}
+
+struct error *jobs_import_archive(struct jobs *jobs, const struct layer_import *import,
+                                  struct layer_imported *ret_imported)
+{
+    json_t *end = NULL;
+    struct error *error = mounts_check_path("import", import->input, "the archive");
+    if (error != NULL)
+        return error;
+    const struct call call = {
+        .kind = "import",
+        .verb = "import",
+        .layer = import->layer,
+        .mode = CLAIM_OWN,
+        .parents = import->parents,
+        .parent_count = import->parent_count,
+        .order =
+            json_pack("{s:s, s:s, s:s}", "input", import->input, "digest", import->digest, "diff_id", import->diff_id),
+        .stages = import->parent_count > 0,
+    };
+    error = run(jobs, &call, &end);
+    if (error == NULL) {
+        struct layer_imported imported = {
+            .digest = str_copy(message_text(end, "digest")),
+            .diff_id = str_copy(message_text(end, "diff_id")),
+            .size = message_number(end, "size"),
+            .entries = message_number(end, "entries"),
+            .deviation_total = message_number(end, "deviation_total"),
+        };
+        message_unpack_deviations(json_object_get(end, "deviations"), &imported.deviations, &imported.deviation_count);
+        *ret_imported = imported;
+    }
+    json_decref(end);
+    return error;
+}
+
+void layer_imported_clear(struct layer_imported *imported)
+{
+    free(imported->digest);
+    free(imported->diff_id);
+    message_free_deviations(imported->deviations, imported->deviation_count);
+    *imported = (struct layer_imported){0};
 }
 
 struct error *jobs_stage_layers(struct jobs *jobs, const char *holder, const char *scratch, json_t *order,

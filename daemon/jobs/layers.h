@@ -39,13 +39,30 @@ struct error *jobs_layer_exists(struct jobs *jobs, const char *layer, bool *ret_
 struct error *jobs_layer_mount_path(struct jobs *jobs, const char *layer, char **ret_volume) ERROR_MUST_CHECK;
 /* ProcessBaseImage, and ProcessUtilityImage where there is a utility VM. */
 struct error *jobs_process_image(struct jobs *jobs, const char *layer, bool *ret_utility_vm) ERROR_MUST_CHECK;
-/* ImportLayer: from a folder in the transport format into the layer's folder, which exists. */
-struct error *jobs_import_layer(struct jobs *jobs, const char *layer, const char *folder, const char *const *parents,
-                                size_t parent_count) ERROR_MUST_CHECK;
 /* Renames the folder (which fails while anything below is in use), then DestroyLayer, then a look. Nothing that depends on it
  * may be known: FAILED_PRECONDITION names it. What is still there after the rename is taken down by the janitor, and the error
  * says so: the layer itself is gone then. DATA_LOSS when DestroyLayer ended its worker with an exception. */
 struct error *jobs_destroy_layer(struct jobs *jobs, const char *layer) ERROR_MUST_CHECK;
+
+/* An archive becomes a layer in a folder that is empty or not there. Takes as long as it makes progress (the watchdog of exports is
+ * over it), in the queue of exports: RESOURCE_EXHAUSTED when that is full. After an error nothing of the layer is left. */
+struct layer_import {
+    const char *layer;
+    const char *const *parents; /* nearest first; none: a base layer */
+    size_t parent_count;
+    const char *input;            /* the archive's path */
+    const char *digest, *diff_id; /* what it must have, or "" */
+};
+struct layer_imported {
+    char *digest, *diff_id;
+    uint64_t size, entries;
+    struct export_deviation *deviations;
+    size_t deviation_count;
+    uint64_t deviation_total;
+};
+struct error *jobs_import_archive(struct jobs *jobs, const struct layer_import *import,
+                                  struct layer_imported *ret_imported) ERROR_MUST_CHECK;
+void layer_imported_clear(struct layer_imported *imported);
 
 /* Claims without a mount, for containers whose layers are in a utility VM: the scratch (NULL: none) is the holder's own, parents
  * are in use by it. All or none. */

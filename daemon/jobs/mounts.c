@@ -41,7 +41,7 @@ void mounts_answer(struct job *job, struct error *error)
         job_drop(job);
         return;
     }
-    if (strcmp(remains->kind, "destroy") == 0) { /* nothing was begun */
+    if (strcmp(remains->kind, "mount") != 0) { /* nothing was begun */
         free(remains->staging);
         remains->staging = NULL;
     }
@@ -107,8 +107,14 @@ static void layer_ended(struct job *job, const char *lost, struct error **ret_er
     *ret_error = error;
     if (remains == NULL)
         return;
+    bool staged = strcmp(remains->kind, "import") == 0;
     bool renamed = lost != NULL || json_is_true(json_object_get(job->end, "renamed"));
-    if (error == NULL || !renamed) {
+    bool left = staged && (lost != NULL || message_number(job->end, "left_total") > 0);
+    if (left) {
+        janitor_take(jobs, remains, "the staging folder of an import could not be removed");
+        return;
+    }
+    if (staged || error == NULL || !renamed) {
         free(remains->staging);
         remains->staging = NULL;
         remains_settle(jobs, remains);
@@ -130,7 +136,7 @@ void mounts_done(struct job *job, const char *lost)
     bool write = false;
     AcquireSRWLockExclusive(&jobs->lock);
     struct remains *remains = job->remains;
-    if (strcmp(job->kind, "layer") == 0)
+    if (strcmp(job->kind, "layer") == 0 || strcmp(job->kind, "import") == 0)
         layer_ended(job, lost, &error);
     else if (strcmp(job->kind, "mount") == 0)
         write = mount_ended(job, lost, &error);
@@ -164,7 +170,9 @@ static void wait_for_call(struct job *job)
 {
     struct jobs *jobs = job->jobs;
     jobs->callers++;
-    uint64_t deadline = clock_ms() + jobs->limits.ms[WATCH_CALL] + MARGIN_MS;
+    /* An import may take hours; its worker's end, of whatever kind, ends it. */
+    bool bounded = strcmp(job->kind, "import") != 0;
+    uint64_t deadline = bounded ? clock_ms() + jobs->limits.ms[WATCH_CALL] + MARGIN_MS : WATCH_NEVER;
     while (!job->finished) {
         uint64_t now = clock_ms();
         if (now >= deadline) {
@@ -173,7 +181,7 @@ static void wait_for_call(struct job *job)
                                           (unsigned)(jobs->limits.ms[WATCH_CALL] / 1000)));
             break;
         }
-        SleepConditionVariableSRW(&jobs->changed, &jobs->lock, (DWORD)(deadline - now), 0);
+        SleepConditionVariableSRW(&jobs->changed, &jobs->lock, bounded ? (DWORD)(deadline - now) : INFINITE, 0);
     }
     jobs->callers--;
     WakeAllConditionVariable(&jobs->changed);
@@ -181,7 +189,7 @@ static void wait_for_call(struct job *job)
 
 struct job *mounts_call_new(struct jobs *jobs, const char *kind, const char *holder, const char *layer)
 {
-    struct job *job = job_new(jobs, kind, LANE_MOUNT, layer);
+    struct job *job = job_new(jobs, kind, strcmp(kind, "import") == 0 ? LANE_EXPORT : LANE_MOUNT, layer);
     job->client = str_copy(holder);
     watch_begin(&job->watch, watch_kind_find(kind), &jobs->limits, "queued", clock_ms());
     job_hold(job); /* the caller's */

@@ -103,7 +103,7 @@ struct job {
     struct jobs *jobs;
     unsigned references; /* the list's, a worker's, a caller's, a delivery's */
     char id[40];
-    const char *kind; /* static: "export", "mount", "release", "layer", "clean", "destroy", "sweep" */
+    const char *kind; /* static: "export", "mount", "release", "layer", "import", "clean", "destroy", "sweep" */
     enum lane_id lane;
     char *object, *client;
     uint64_t fairness_key;
@@ -217,7 +217,7 @@ struct job *job_new(struct jobs *jobs, const char *kind, enum lane_id lane,
 void job_hold(struct job *job);
 void job_drop(struct job *job);
 struct job *job_find(struct jobs *jobs, const char *id);
-/* A caller waits for it, within hcs.call_seconds: "mount", "release", "layer". */
+/* A caller waits for it: "mount", "release", "layer" (within hcs.call_seconds), "import" (while it makes progress). */
 bool job_is_call(const struct job *job);
 void job_note(struct job *job, const char *format, ...) ERROR_PRINTF(2, 3); /* into its history */
 /* How it ended, as far as whoever asked is concerned. Takes the error (NULL: done). */

@@ -28,7 +28,7 @@ const char *supervise_operation(const struct job *job)
         {"create", "CreateSandboxLayer"},  {"expand", "ExpandSandboxSize"},
         {"image", "ProcessBaseImage"},     {"import", "ImportLayer"},
         {"grant", "GrantVmAccess"},        {"copy", "copy the VM's template disk"},
-        {"target", "SetVolumeMountPoint"},
+        {"target", "SetVolumeMountPoint"}, {"apply", "apply whiteouts and links"},
     };
     for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++)
         if (strcmp(operations[i].phase, job->phase) == 0)

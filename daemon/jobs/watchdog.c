@@ -44,7 +44,7 @@ static void rung_go_around(const struct rung *rung)
 static struct error *deadline_error(const struct rung *rung)
 {
     const struct job *job = rung->job;
-    if (job_is_call(job))
+    if (job_is_call(job) && strcmp(job->kind, "import") != 0)
         return error_make(ERROR_KIND_DEADLINE_EXCEEDED, supervise_operation(job), job->object,
                           "it has not returned within %u seconds", (unsigned)(job->jobs->limits.ms[WATCH_CALL] / 1000));
     return error_make(ERROR_KIND_DEADLINE_EXCEEDED, supervise_operation(job), job->object,

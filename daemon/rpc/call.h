@@ -21,11 +21,12 @@ struct rpc_call;
 
 /* Who calls. The strings live as long as the call. */
 struct rpc_caller {
-    const char *containerd_namespace; /* metadata containerd-namespace, checked to be an identifier; "default" when absent */
-    uint32_t pid;                     /* for logs only: pids are recycled and can be faked */
-    const char *sid;                  /* from the token after the first bytes, "S-1-5-18" */
-    const char *user;                 /* DOMAIN\name, or the SID where the name is not known */
-    uint64_t connection;              /* a number of the daemon's life */
+    const char
+        *containerd_namespace; /* metadata containerd-namespace, checked to be an identifier; "default" when absent */
+    uint32_t pid;              /* for logs only: pids are recycled and can be faked */
+    const char *sid;           /* from the token after the first bytes, "S-1-5-18" */
+    const char *user;          /* DOMAIN\name, or the SID where the name is not known */
+    uint64_t connection;       /* a number of the daemon's life */
 };
 
 enum rpc_shape {

@@ -16,6 +16,7 @@
 #include "base/memory.h"
 #include "base/path.h"
 #include "daemon/services/job_message.h"
+#include "daemon/services/layer_calls.h"
 #include "daemon/services/service.h"
 
 #define PROGRESS_MS 250u
@@ -441,14 +442,28 @@ static void handle_export(struct rpc_call *call, const ProtobufCMessage *message
     release(export);
 }
 
+#define UNARY(method, message, handler)                                                                                \
+    METHOD(method, hcsd__v1__##message##_request, hcsd__v1__##message##_response, RPC_UNARY, handler)
+
 static const struct rpc_method methods[] = {
     METHOD("Export", hcsd__v1__export_request, hcsd__v1__export_response, RPC_SERVER_STREAM, handle_export),
+    UNARY("Mount", mount, layer_handle_mount),
+    UNARY("Unmount", unmount, layer_handle_unmount),
+    UNARY("List", list_layers, layer_handle_list),
+    UNARY("CreateScratch", create_scratch, layer_handle_create_scratch),
+    UNARY("Expand", expand, layer_handle_expand),
+    UNARY("Stat", stat_layer, layer_handle_stat),
+    UNARY("ProcessImage", process_image, layer_handle_process_image),
+    UNARY("Destroy", destroy, layer_handle_destroy),
+    UNARY("Import", import, layer_handle_import),
 };
 
-const struct rpc_service *layers_service_open(struct jobs *jobs)
+const struct rpc_service *layers_service_open(struct jobs *jobs, struct machines *machines)
 {
-    struct service *service =
-        service_new(sizeof *service, "hcsd.v1.Layers", NULL, methods, sizeof methods / sizeof *methods);
-    service->jobs = jobs;
-    return &service->table;
+    struct layers_service *layers = (struct layers_service *)service_new(sizeof *layers, "hcsd.v1.Layers", NULL,
+                                                                         methods, sizeof methods / sizeof *methods);
+    layers->service.jobs = jobs;
+    layers->machines = machines;
+    layer_calls_open(layers);
+    return &layers->service.table;
 }

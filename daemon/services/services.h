@@ -25,8 +25,9 @@ const struct rpc_service *tasks_service_open(struct tasks *tasks);
 /* containerd.services.events.v1.Events: Publish, Forward, Subscribe. Outlived by the exchange (daemon/events/exchange.h). */
 const struct rpc_service *events_service_open(struct exchange *exchange);
 
-/* hcsd.v1.Layers: Export. */
-const struct rpc_service *layers_service_open(struct jobs *jobs);
+/* hcsd.v1.Layers: Export, Import, and storage calls. `machines` may be NULL: List then knows no utility VMs. */
+struct machines;
+const struct rpc_service *layers_service_open(struct jobs *jobs, struct machines *machines);
 
 /* hcsd.v1.Jobs: List, Get, Cancel. */
 const struct rpc_service *jobs_service_open(struct jobs *jobs);

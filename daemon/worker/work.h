@@ -62,6 +62,7 @@ json_t *work_clean(struct work *work);
 json_t *work_destroy(struct work *work);
 json_t *work_sweep(struct work *work);
 json_t *work_layer(struct work *work);
+json_t *work_import(struct work *work);
 /* The verb "stage" of a layer job: adds to its end what it found out. */
 struct error *work_stage(struct work *work, const char *layer, json_t *end) ERROR_MUST_CHECK;
 

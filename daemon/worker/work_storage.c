@@ -158,25 +158,6 @@ static struct error *verb_process_image(struct work *work, const char *layer, js
     return error;
 }
 
-/* From a folder in the transport format into the layer's, which exists. */
-static struct error *verb_import(struct work *work, const char *layer, json_t *end)
-{
-    struct chain chain = {0};
-    const char *folder = message_text(work->order, "folder");
-    (void)end;
-    struct error *error = work_check_folder(layer, "the layer");
-    if (error == NULL)
-        error = work_check_folder(folder, "the transport folder");
-    if (error == NULL)
-        error = chain_read(work, &chain);
-    if (error == NULL) {
-        begin_call(work, "import");
-        error = storage_import(work->worker->storage, layer, folder, &chain.list);
-    }
-    chain_free(&chain);
-    return error;
-}
-
 /* ---- destroy ----------------------------------------------------------------------------------------------------------- */
 
 static struct error *move(const char *from, const char *to)
@@ -266,7 +247,7 @@ json_t *work_layer(struct work *work)
         {"expand", verb_expand},
         {"create_scratch", verb_create_scratch},
         {"process_image", verb_process_image},
-        {"import", verb_import},
+
         {"destroy", verb_destroy},
         {"stage", work_stage},
     };

@@ -21,7 +21,7 @@ static const struct work_kind {
     json_t *(*run)(struct work *work);
 } work_kinds[] = {
     {"export", work_export},   {"mount", work_mount}, {"release", work_unmount}, {"clean", work_clean},
-    {"destroy", work_destroy}, {"sweep", work_sweep}, {"layer", work_layer},
+    {"destroy", work_destroy}, {"sweep", work_sweep}, {"layer", work_layer},     {"import", work_import},
 };
 
 /* The process's only worker, for the exception filter. */

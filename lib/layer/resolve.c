@@ -16,7 +16,12 @@ static unsigned long final_path(void *handle, wchar_t *path, unsigned long count
     return GetFinalPathNameByHandleW(handle, path, count, flags);
 }
 
-struct resolve_calls resolve_calls = {final_path};
+static unsigned long attributes(const wchar_t *path)
+{
+    return GetFileAttributesW(path);
+}
+
+struct resolve_calls resolve_calls = {final_path, attributes};
 
 /* A volume's name does not change when drive letters do; a network share has none. Whoever may not read the folders above gets
  * the names as they were given. */
@@ -26,11 +31,13 @@ static struct error *ask(HANDLE file, const char *path, wchar_t **ret_path)
     for (unsigned try = 0; try < TRIES; try++) {
         wchar_t *name = mem_new_array(PATH_MOST, wchar_t);
         DWORD size = resolve_calls.final_path(file, name, PATH_MOST, flags);
-        if (size > 0 && size < PATH_MOST) {
+        bool whole = size > 0 && size < PATH_MOST;
+        /* A name that leads nowhere is of no use: Wine names volumes that it cannot open by that name. */
+        if (whole && ((flags & VOLUME_NAME_GUID) == 0 || resolve_calls.attributes(name) != INVALID_FILE_ATTRIBUTES)) {
             *ret_path = name;
             return NULL;
         }
-        code = size == 0 ? GetLastError() : ERROR_FILENAME_EXCED_RANGE;
+        code = whole ? ERROR_PATH_NOT_FOUND : size == 0 ? GetLastError() : ERROR_FILENAME_EXCED_RANGE;
         free(name);
         if (code == ERROR_ACCESS_DENIED && (flags & FILE_NAME_OPENED) == 0)
             flags |= FILE_NAME_OPENED;

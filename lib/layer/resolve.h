@@ -17,6 +17,7 @@ bool resolve_has_ids(const char *folder);
 /* What resolve_file asks, for tests: Wine resolves no links that it did not make. */
 struct resolve_calls {
     unsigned long (*final_path)(void *handle, wchar_t *path, unsigned long count, unsigned long flags);
+    unsigned long (*attributes)(const wchar_t *path);
 };
 extern struct resolve_calls resolve_calls;
 

@@ -120,7 +120,8 @@ static struct error *attach_disk(const char *path, HANDLE *ret_disk)
     if (error != NULL)
         return error;
     DWORD code = open_disk(&type, wide, 0, 0, &parameters, &disk);
-    if (code == ERROR_CALL_NOT_IMPLEMENTED)
+    /* These parameters are right for every Windows that has virtual disks: whoever refuses them (Wine) has none. */
+    if (code == ERROR_CALL_NOT_IMPLEMENTED || code == ERROR_INVALID_PARAMETER)
         error = error_make(ERROR_KIND_UNIMPLEMENTED, "extend volume", path, "this system has no virtual disks");
     else if (code != ERROR_SUCCESS)
         error = error_win32(code, "OpenVirtualDisk", path, NULL);

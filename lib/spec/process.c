@@ -53,28 +53,9 @@ static struct error *add_command(json_t *document, const struct spec *spec, cons
     return error;
 }
 
-struct error *spec_render_process(const struct spec *spec, const struct spec_process *process,
-                                  const struct spec_process *init, const struct spec_stdio *stdio, char **ret_document)
+static void add_streams(json_t *document, const struct spec_process *process, const struct spec_process *init,
+                        const struct spec_stdio *stdio)
 {
-    if (process == NULL)
-        return refuse("process must be there");
-    const struct spec_stdio all = {process->terminal, true, true, true};
-    if (stdio == NULL)
-        stdio = &all;
-    json_t *document = json_object(), *guest = NULL;
-    struct error *error = add_command(document, spec, process);
-    if (error == NULL && spec->linux_object && init == NULL)
-        error = linux_guest_spec(spec, &guest);
-    if (error != NULL) {
-        json_decref(document);
-        return error;
-    }
-    document_add_text(document, "User", process->username);
-    document_add_text(document, "WorkingDirectory", process->cwd[0] == 0 && init != NULL ? init->cwd : process->cwd);
-    json_t *variables = environment(process);
-    if (json_object_size(variables) > 0)
-        json_object_set(document, "Environment", variables);
-    json_decref(variables);
     document_add_true(document, "EmulateConsole", stdio->terminal);
     document_add_true(document, "CreateStdInPipe", stdio->in);
     document_add_true(document, "CreateStdOutPipe", stdio->out);
@@ -84,6 +65,41 @@ struct error *spec_render_process(const struct spec *spec, const struct spec_pro
     json_object_set_new(
         document, "ConsoleSize",
         json_pack("[i, i]", console ? process->console_height : 0, console ? process->console_width : 0));
+}
+
+struct error *spec_render_process(const struct spec *spec, const struct spec_process *process,
+                                  const struct spec_process *init, const struct spec_stdio *stdio, char **ret_document)
+{
+    if (process == NULL)
+        return refuse("process must be there");
+    const struct spec_stdio all = {process->terminal, true, true, true, false};
+    if (stdio == NULL)
+        stdio = &all;
+    json_t *document = json_object(), *guest = NULL;
+    bool hosted = stdio->hosted && spec->linux_object;
+    struct error *error = add_command(document, spec, process);
+    if (error == NULL && spec->linux_object && init == NULL && !hosted)
+        error = linux_guest_spec(spec, &guest);
+    if (error != NULL) {
+        json_decref(document);
+        return error;
+    }
+    if (hosted) {
+        /* The guest runs OCI processes: its init's is in the container's document. */
+        json_object_clear(document);
+        if (init != NULL)
+            json_object_set(document, "OciProcess", process->json);
+        add_streams(document, process, init, stdio);
+        *ret_document = document_dump(document);
+        return NULL;
+    }
+    document_add_text(document, "User", process->username);
+    document_add_text(document, "WorkingDirectory", process->cwd[0] == 0 && init != NULL ? init->cwd : process->cwd);
+    json_t *variables = environment(process);
+    if (json_object_size(variables) > 0)
+        json_object_set(document, "Environment", variables);
+    json_decref(variables);
+    add_streams(document, process, init, stdio);
     if (guest != NULL)
         json_object_set_new(document, "OCISpecification", guest);
     *ret_document = document_dump(document);

@@ -159,10 +159,43 @@ void spec_warnings_free(struct spec_warnings *warnings);
 struct error *spec_render_system(const struct spec *spec, const struct spec_render *render, char **ret_document,
                                  struct spec_warnings *ret_warnings) ERROR_MUST_CHECK;
 
+/* ---- containers in a utility VM of hcsd's own ---- */
+
+/* From this build on they are made with schema 2; before it, HCS makes the VM from the v1 document. */
+#define SPEC_BUILD_HOSTED 17763u
+
+/* Whether it goes into a VM of hcsd's own: false for process isolation, for older builds, and for what only the v1 document
+ * can express (networks, credentials). */
+bool spec_can_be_hosted(const struct spec *spec, uint32_t os_build);
+
+/* The folders, files and pipes of the host that it wants to see, in the order of the spec's mounts. The texts are the spec's,
+ * the array is the caller's. */
+struct spec_bind {
+    const char *host;
+    bool read_only;
+};
+struct error *spec_binds(const struct spec *spec, const struct spec_render *render, struct spec_bind **ret_binds,
+                         size_t *ret_count) ERROR_MUST_CHECK;
+
+/* Where things are in the VM. */
+struct spec_hosted {
+    const char *vm;                          /* its id */
+    bool own_vm;                             /* the VM is this container's alone, and has its limits */
+    const char *root;                        /* the container's root in the guest */
+    const char *scratch_folder, *guest_root; /* Linux */
+    struct json_t *layers;                   /* [{"Id","Path"}] */
+    char *const *binds;                      /* one for each of spec_binds */
+};
+/* The document for HcsCreateComputeSystem. Of `render`, id, owner and os_build are used. */
+struct error *spec_render_hosted(const struct spec *spec, const struct spec_render *render,
+                                 const struct spec_hosted *hosted, char **ret_document,
+                                 struct spec_warnings *ret_warnings) ERROR_MUST_CHECK;
+
 /* What the request says of stdio; NULL means: terminal as in the spec, and all pipes. */
 struct spec_stdio {
     bool terminal;
     bool in, out, error; /* wanted; a terminal has no stderr */
+    bool hosted;         /* in a VM of hcsd's own: a Linux guest then knows its init from the container's document */
 };
 
 /* The document for HcsCreateProcess. `init` is the spec's own process for an exec (its cwd is the default) and NULL for the

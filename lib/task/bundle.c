@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/path.h"
+#include "base/win.h"
 #include "spec/spec.h"
 
 struct bundle {
@@ -111,6 +112,51 @@ struct error *bundle_pod(const struct bundle *bundle, const char *id, uint32_t o
     return spec_pod(bundle->spec, id, os_build, ret_pod);
 }
 
+/* ---- in a utility VM of hcsd's own ---- */
+
+bool bundle_can_be_hosted(const struct bundle *bundle, uint32_t os_build)
+{
+    return spec_can_be_hosted(bundle->spec, os_build);
+}
+
+struct error *bundle_hosted_layers(struct bundle *bundle, const struct task_create *create,
+                                   struct bundle_mount *ret_mount)
+{
+    struct spec_layers layers;
+    if (create->rootfs_source)
+        bundle->rootfs =
+            (struct spec_rootfs){create->rootfs_source, create->rootfs_parents, create->rootfs_parent_count};
+    struct error *error = spec_layers(bundle->spec, bundle->rootfs.source ? &bundle->rootfs : NULL, &layers);
+    if (!error)
+        *ret_mount = (struct bundle_mount){layers.scratch, layers.parents, layers.parent_count};
+    return error;
+}
+
+struct error *bundle_binds(const struct bundle *bundle, const struct bundle_render *render,
+                           struct spec_bind **ret_binds, size_t *ret_count)
+{
+    const struct spec_render spec_render = {.id = render->id};
+    return spec_binds(bundle->spec, &spec_render, ret_binds, ret_count);
+}
+
+const struct spec_windows *bundle_windows(const struct bundle *bundle)
+{
+    return bundle->spec->windows;
+}
+
+struct error *bundle_hosted_document(struct bundle *bundle, const struct bundle_render *render,
+                                     const struct spec_hosted *hosted, char **ret_document)
+{
+    const struct spec_render spec_render = {.id = render->id, .owner = render->owner, .os_build = render->os_build};
+    struct spec_warnings warnings = {0};
+    struct error *error = spec_render_hosted(bundle->spec, &spec_render, hosted, ret_document, &warnings);
+    if (!error) {
+        spec_warnings_free(&bundle->warnings);
+        bundle->warnings = warnings;
+    }
+    return error;
+}
+
 static struct error *name_to_guid(void *context, const char *name, char text[37])
 {
     GUID guid;
@@ -168,6 +214,7 @@ struct error *bundle_process_document(struct bundle *bundle, const struct task_c
         .in = *create->stdin_path,
         .out = *create->stdout_path,
         .error = *create->stderr_path,
+        .hosted = spec_can_be_hosted(bundle->spec, win_build()),
     };
     return spec_render_process(bundle->spec, bundle->spec->process, NULL, &stdio, ret_document);
 }
@@ -179,6 +226,7 @@ struct error *bundle_exec_document(struct bundle *bundle, const struct task_exec
         .in = *exec->stdin_path,
         .out = *exec->stdout_path,
         .error = *exec->stderr_path,
+        .hosted = spec_can_be_hosted(bundle->spec, win_build()),
     };
     struct spec_process *process;
     struct error *error = spec_process_load(exec->spec, exec->spec_size, &process);

@@ -51,6 +51,22 @@ struct bundle_render {
 struct error *bundle_system_document(struct bundle *bundle, const struct bundle_render *render,
                                      char **ret_document) ERROR_MUST_CHECK;
 
+/* ---- in a utility VM of hcsd's own ---- */
+
+bool bundle_can_be_hosted(const struct bundle *bundle, uint32_t os_build);
+/* The same as bundle_layers, for one that goes into the VM: all of it is to be mounted there. */
+struct error *bundle_hosted_layers(struct bundle *bundle, const struct task_create *create,
+                                   struct bundle_mount *ret_mount) ERROR_MUST_CHECK;
+struct spec_bind;
+struct spec_hosted;
+struct spec_windows;
+/* What of the host it wants to see; the array is the caller's. */
+struct error *bundle_binds(const struct bundle *bundle, const struct bundle_render *render,
+                           struct spec_bind **ret_binds, size_t *ret_count) ERROR_MUST_CHECK;
+const struct spec_windows *bundle_windows(const struct bundle *bundle);
+struct error *bundle_hosted_document(struct bundle *bundle, const struct bundle_render *render,
+                                     const struct spec_hosted *hosted, char **ret_document) ERROR_MUST_CHECK;
+
 /* The document for HcsCreateProcess, of the init; the caller frees it. */
 struct error *bundle_process_document(struct bundle *bundle, const struct task_create *create,
                                       char **ret_document) ERROR_MUST_CHECK;

@@ -161,6 +161,8 @@ struct tasks {
     struct error *(*mount_layers)(void *context, const char *holder, const char *scratch, const char *const *parents,
                                   size_t parent_count, char **ret_volume);
     struct error *(*release_layers)(void *context, const char *holder, const char *scratch);
+    struct error *(*mount_in_vm)(void *context, const struct machines_mount *mount, struct uvm_mounted *ret_mounted);
+    bool (*is_machine)(void *context, const char *id);
     void (*event)(void *context, const char *topic, const struct task_view *view);
     void *context;
 
@@ -250,9 +252,20 @@ void container_remove(struct container *container);
 /* On the lane: takes the system and the processes up again after a restart or a lost connection. */
 void container_reattach_step(struct container *container, void *argument);
 
+/* ---- containers in a utility VM of hcsd's own (hosted.c) ---- */
+struct bundle;
+struct bundle_render;
+/* Whether the container goes into one. */
+bool hosted_wanted(const struct tasks *tasks, const struct bundle *bundle, uint32_t os_build);
+/* The container's document as it would be, in a VM that is made for it: what can be judged is judged. */
+struct error *hosted_render(struct tasks *tasks, struct bundle *bundle, const struct task_create *create,
+                            const struct bundle_render *render, char **ret_document) ERROR_MUST_CHECK;
+/* Mounts its layers in the VM (journalled before), and gives its document. */
+struct error *hosted_mount(struct container *container, struct bundle *bundle, const struct task_create *create,
+                           const struct bundle_render *render, char **ret_document) ERROR_MUST_CHECK;
+
 /* ---- pods (pod.c) ---- */
 
-struct bundle;
 /* Whether a container may join the pod that its bundle names; sets container->sandbox. */
 struct error *pod_join(struct container *container, const struct bundle *bundle) ERROR_MUST_CHECK;
 bool container_is_sandbox(const struct container *container); /* the lock held */

@@ -144,8 +144,10 @@ static struct error *create(struct container *container, const struct create_req
     container->linux_container = bundle && bundle_is_linux(bundle);
     /* All that can be judged is judged before anything is touched. */
     render.mount_later = layers.scratch != NULL;
+    bool hosted = bundle && hosted_wanted(tasks, bundle, tasks->os_build);
     if (!error)
-        error = bundle_system_document(bundle, &render, &document);
+        error = hosted ? hosted_render(tasks, bundle, &request->create, &render, &document)
+                       : bundle_system_document(bundle, &render, &document);
     if (!error) {
         container_step_phase(container, "stdio");
         error = process_open_stdio(init, &session);
@@ -154,9 +156,13 @@ static struct error *create(struct container *container, const struct create_req
         AcquireSRWLockExclusive(&container->lock);
         init->session = session;
         ReleaseSRWLockExclusive(&container->lock);
-        error = mount(container, &layers);
+        error = hosted ? NULL : mount(container, &layers);
     }
-    if (!error && layers.scratch) {
+    if (!error && hosted) {
+        free(document);
+        document = NULL;
+        error = hosted_mount(container, bundle, &request->create, &render, &document);
+    } else if (!error && layers.scratch) {
         free(document);
         document = NULL;
         render.mount_later = false;
@@ -313,7 +319,9 @@ static void run_render(void *context)
             .os_build = request->os_build,
             .storage = request->tasks->storage,
         };
-        error = bundle_system_document(bundle, &render, &document);
+        error = hosted_wanted(request->tasks, bundle, request->os_build)
+                    ? hosted_render(request->tasks, bundle, create, &render, &document)
+                    : bundle_system_document(bundle, &render, &document);
     }
     if (!error)
         warnings = bundle_warnings(bundle, &warning_count);

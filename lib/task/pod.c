@@ -38,7 +38,7 @@ static struct error *check_sandbox(const struct container *container, const char
     else if (in_vm != isolated)
         error = refuse(container, ERROR_KIND_FAILED_PRECONDITION, id,
                        in_vm ? "is isolated in a VM, and this container is not" : "is not isolated in a VM");
-    else if (in_vm)
+    else if (in_vm && !container->tasks->mount_in_vm)
         error = refuse(container, ERROR_KIND_UNIMPLEMENTED, id,
                        "has a VM of its own, which an HCS v1 document lets nobody join");
     process_unref(init);

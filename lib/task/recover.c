@@ -317,7 +317,7 @@ static void sweep(void *context)
         HASH_FIND_STR(tasks->containers, id, known);
         bool closing = tasks->closing;
         ReleaseSRWLockShared(&tasks->lock);
-        if (!known && !closing)
+        if (!known && !closing && !(tasks->is_machine && tasks->is_machine(tasks->context, id)))
             end_leftover(tasks, id);
     }
     json_decref(systems);

@@ -33,6 +33,8 @@ struct error *tasks_open(const struct tasks_options *options, struct tasks **ret
     tasks->os_build = win_build();
     tasks->mount_layers = options->mount_layers;
     tasks->release_layers = options->release_layers;
+    tasks->mount_in_vm = options->mount_in_vm;
+    tasks->is_machine = options->is_machine;
     tasks->event = options->event;
     tasks->context = options->context;
     InitializeSRWLock(&tasks->lock);

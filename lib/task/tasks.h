@@ -16,6 +16,8 @@
 #include "base/error.h"
 
 struct tasks;
+struct machines_mount;
+struct uvm_mounted;
 
 /* Numbers as containerd.v1.types.Status. */
 enum task_status {
@@ -71,12 +73,17 @@ struct tasks_options {
     unsigned stall_seconds;       /* watchdog.stall_seconds: what each rung of the kill ladder gets */
     const char *state_dir;        /* absolute; where task documents are journalled; made when it is not there */
     bool terminate_survivors;
-    const char *linux_boot_files; /* folder of kernel and initrd.img; NULL: Linux containers are UNIMPLEMENTED */
+    const char *linux_boot_files; /* folder of vmlinux or kernel, and rootfs.vhd or initrd.img; NULL: Linux containers are UNIMPLEMENTED */
     /* Layers are mounted and released by whoever runs storage calls (workers); both may take long and are called on
      * operation threads. mount gives the volume path `\\?\Volume{guid}` (no trailing backslash). */
     struct error *(*mount_layers)(void *context, const char *holder, const char *scratch, const char *const *parents,
                                   size_t parent_count, char **ret_volume);
     struct error *(*release_layers)(void *context, const char *holder, const char *scratch);
+    /* Containers in a utility VM of hcsd's own (uvm/machines.h): mounts one's layers there, making the VM when it must be;
+     * release_layers takes them out again. NULL: HCS makes the VM from the v1 document, as on old Windows. */
+    struct error *(*mount_in_vm)(void *context, const struct machines_mount *mount, struct uvm_mounted *ret_mounted);
+    /* Whether a compute system in our name is a utility VM, and so nothing that was left over. NULL: none is. */
+    bool (*is_machine)(void *context, const char *id);
     /* Called in order per container, on some thread; must not block nor call into this module. `topic` as containerd's
      * ("/tasks/exit"), exec_id "" for init. The view lives for the call. */
     void (*event)(void *context, const char *topic, const struct task_view *view);

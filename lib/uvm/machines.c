@@ -1,5 +1,6 @@
 #include "uvm/machines.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,6 +49,7 @@ struct machines {
     SRWLOCK lock;
     CONDITION_VARIABLE changed;
     struct machines_options options;
+    _Atomic uint32_t call_ms, stall_ms;
     char *owner;
     struct journal *journal;
     struct machine *list;
@@ -282,7 +284,7 @@ static void unlist(struct machines *machines, struct machine *machine)
 /* Waits for the VM's turn. Locked; on success the turn and a reference are the caller's, to be given back with leave. */
 static struct error *enter(struct machines *machines, struct machine *machine, const char *operation)
 {
-    uint64_t deadline = clock_ms() + machines->options.call_ms;
+    uint64_t deadline = clock_ms() + machines->call_ms;
     machine->references++;
     while (machine->busy && !machine->removed) {
         uint64_t now = clock_ms();
@@ -290,7 +292,7 @@ static struct error *enter(struct machines *machines, struct machine *machine, c
             drop(machine);
             return error_make(ERROR_KIND_DEADLINE_EXCEEDED, operation, machine->id,
                               "another operation on this utility VM has not ended within %u seconds",
-                              (unsigned)(machines->options.call_ms / 1000));
+                              (unsigned)(machines->call_ms / 1000));
         }
         SleepConditionVariableSRW(&machines->changed, &machines->lock, (DWORD)(deadline - now), 0);
     }
@@ -326,7 +328,7 @@ static void arm(struct machines *machines)
 
 static void tend_later(struct machines *machines, struct machine *machine)
 {
-    uint64_t pause = machines->options.stall_ms;
+    uint64_t pause = machines->stall_ms;
     for (unsigned i = 0; i < machine->tries && pause < PAUSE_MOST_MS; i++)
         pause *= 2;
     AcquireSRWLockExclusive(&machines->lock);
@@ -371,7 +373,7 @@ static struct error *open_system(struct machines *machines, struct machine *mach
 static struct error *make_system(struct machines *machines, struct machine *machine, const struct machines_mount *mount,
                                  const json_t *found)
 {
-    struct guard_wait wait = {machines->options.call_ms, mount->cancel};
+    struct guard_wait wait = {machines->call_ms, mount->cancel};
     struct uvm_machine values = mount->machine;
     char *document = NULL;
     values.owner = machines->owner;
@@ -391,7 +393,7 @@ static struct error *make_system(struct machines *machines, struct machine *mach
 /* Ends it. NULL: it is gone for certain. */
 static struct error *end_system(struct machines *machines, struct machine *machine)
 {
-    struct guard_wait wait = {machines->options.stall_ms, NULL};
+    struct guard_wait wait = {machines->stall_ms, NULL};
     bool gone = false;
     struct error *error = open_system(machines, machine, &wait);
     if (error == NULL && machine->system != NULL) {
@@ -424,8 +426,7 @@ static bool is_absent(const struct error *error)
 static struct error *modify(void *context, const char *step, const char *request, bool removing)
 {
     struct caller *caller = context;
-    const struct machines_options *options = &caller->machines->options;
-    uint32_t bound = !removing ? options->call_ms : caller->timed_out ? HASTY_MS : options->stall_ms;
+    uint32_t bound = !removing ? caller->machines->call_ms : caller->timed_out ? HASTY_MS : caller->machines->stall_ms;
     struct guard_wait wait = {bound, removing ? NULL : caller->cancel};
     (void)step;
     struct error *error = open_system(caller->machines, caller->machine, &wait);
@@ -496,6 +497,12 @@ static struct error *stage(struct machines *machines, const struct machines_moun
     return machines->options.stage(machines->options.context, mount->holder, mount->scratch, order, ret_found);
 }
 
+/* These builds map a share's files directly even where they have no ids, and then fail. */
+static bool maps_by_id(const struct machines_mount *mount)
+{
+    return mount->machine.os_build >= 18362 && mount->machine.os_build <= 19042;
+}
+
 static struct error *plan(struct machine *machine, const struct machines_mount *mount, const json_t *found,
                           struct uvm_mounted *ret_mounted)
 {
@@ -509,7 +516,7 @@ static struct error *plan(struct machine *machine, const struct machines_mount *
                    *id = json_string_value(json_object_get(layer, "id"));
         list[i] = (struct uvm_layer){path != NULL ? path : "", id != NULL ? id : "",
                                      (uint64_t)json_integer_value(json_object_get(layer, "size")),
-                                     json_is_true(json_object_get(layer, "no_ids"))};
+                                     maps_by_id(mount) && json_is_true(json_object_get(layer, "no_ids"))};
     }
     for (size_t i = 0; i < mount->bind_count; i++) {
         bool pipe = is_pipe(mount->binds[i].host);
@@ -571,7 +578,7 @@ static struct error *mount_in(struct machines *machines, struct machine *machine
                               struct uvm_mounted *mounted, bool *ret_tried)
 {
     struct caller caller = {machines, machine, mount->cancel, false};
-    struct guard_wait wait = {machines->options.call_ms, mount->cancel};
+    struct guard_wait wait = {machines->call_ms, mount->cancel};
     bool make = !machine->made;
     json_t *found = NULL;
     struct error *error = make ? NULL : open_system(machines, machine, &wait);
@@ -644,7 +651,7 @@ struct error *machines_mount(struct machines *machines, const struct machines_mo
 static struct error *release_in(struct machines *machines, struct machine *machine, const char *holder)
 {
     struct caller caller = {machines, machine, NULL, false};
-    struct guard_wait wait = {machines->options.stall_ms, NULL};
+    struct guard_wait wait = {machines->stall_ms, NULL};
     struct error *error = NULL;
     error_free(open_system(machines, machine, &wait)); /* each step finds out by itself that it cannot be reached */
     if (has_ended(machine))
@@ -710,7 +717,7 @@ bool machines_has(struct machines *machines, const char *id)
 /* With the VM's turn: releases what nobody owns, and ends the VM when that was all. */
 static void tend(struct machines *machines, struct machine *machine)
 {
-    struct guard_wait wait = {machines->options.stall_ms, NULL};
+    struct guard_wait wait = {machines->stall_ms, NULL};
     struct error *first = open_system(machines, machine, &wait);
     if (first == NULL || uvm_holder_count(machine->vm) == 0) {
         error_free(first);
@@ -759,6 +766,12 @@ static void CALLBACK timer_due(PTP_CALLBACK_INSTANCE instance, void *context, PT
     }
     arm(machines);
     ReleaseSRWLockExclusive(&machines->lock);
+}
+
+void machines_set_bounds(struct machines *machines, uint32_t call_ms, uint32_t stall_ms)
+{
+    atomic_store(&machines->call_ms, call_ms);
+    atomic_store(&machines->stall_ms, stall_ms);
 }
 
 void machines_keep(struct machines *machines, const char *const *holders, size_t count)
@@ -834,6 +847,7 @@ struct error *machines_open(const struct machines_options *options, struct machi
     InitializeSRWLock(&machines->lock);
     InitializeConditionVariable(&machines->changed);
     machines->options = *options;
+    machines_set_bounds(machines, options->call_ms, options->stall_ms);
     machines->owner = str_copy(options->owner);
     machines->timer = CreateThreadpoolTimer(timer_due, machines, NULL);
     struct error *error =

@@ -39,6 +39,8 @@ struct machines_options {
 
 /* Reads the journal; touches no VM yet. Claims what the documents say is mounted. */
 struct error *machines_open(const struct machines_options *options, struct machines **ret_machines) ERROR_MUST_CHECK;
+/* What options have as call_ms and stall_ms, from now on. */
+void machines_set_bounds(struct machines *machines, uint32_t call_ms, uint32_t stall_ms);
 /* The containers that are still there, by their holder names; all else is released, in the background. Once after open. */
 void machines_keep(struct machines *machines, const char *const *holders, size_t count);
 /* VMs go on running. Waits at most `milliseconds` for what is at work in the background. */

@@ -48,10 +48,21 @@ static const struct watch_rule layer_rules[] = {
     {"create", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_NONE, {WATCH_KILL, WATCH_ABANDON}},
     {"expand", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_NONE, {WATCH_KILL, WATCH_ABANDON}},
     {"image", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_NONE, {WATCH_KILL, WATCH_ABANDON}},
-    {"import", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_NONE, {WATCH_KILL, WATCH_ABANDON}},
     {"grant", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_NONE, {WATCH_KILL, WATCH_ABANDON}},
     {"copy", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_NONE, {WATCH_KILL, WATCH_ABANDON}},
     {"deactivate", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_QUARANTINE, {WATCH_KILL, WATCH_ABANDON}},
+    {"destroy", WATCH_UNBOUNDED, WATCH_DESTROY, WATCH_QUARANTINE, {WATCH_KILL, WATCH_ABANDON}},
+    {"cleanup", WATCH_STALL, WATCH_UNBOUNDED, WATCH_QUARANTINE, NUDGE_THEN_KILL},
+};
+
+/* An archive becomes a layer: judged by its progress, like an export. */
+static const struct watch_rule import_rules[] = {
+    {"queued", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_NONE, {WATCH_NONE}},
+    {"begin", WATCH_STALL, WATCH_UNBOUNDED, WATCH_QUARANTINE, NUDGE_THEN_KILL},
+    {"archive", WATCH_STALL, WATCH_UNBOUNDED, WATCH_QUARANTINE, NUDGE_THEN_KILL},
+    {"import", WATCH_STALL, WATCH_UNBOUNDED, WATCH_QUARANTINE, NUDGE_THEN_KILL},
+    {"apply", WATCH_STALL, WATCH_UNBOUNDED, WATCH_QUARANTINE, NUDGE_THEN_KILL},
+    {"image", WATCH_STALL, WATCH_UNBOUNDED, WATCH_NONE, NUDGE_THEN_KILL},
     {"destroy", WATCH_UNBOUNDED, WATCH_DESTROY, WATCH_QUARANTINE, {WATCH_KILL, WATCH_ABANDON}},
     {"cleanup", WATCH_STALL, WATCH_UNBOUNDED, WATCH_QUARANTINE, NUDGE_THEN_KILL},
 };
@@ -87,6 +98,7 @@ const struct watch_kind watch_kinds[] = {
     {"mount", WATCH_CALL, call_rules, COUNT(call_rules)},
     {"release", WATCH_CALL, call_rules, COUNT(call_rules)},
     {"layer", WATCH_CALL, layer_rules, COUNT(layer_rules)},
+    {"import", WATCH_UNBOUNDED, import_rules, COUNT(import_rules)},
     {"clean", WATCH_UNBOUNDED, clean_rules, COUNT(clean_rules)},
     {"sweep", WATCH_UNBOUNDED, clean_rules, COUNT(clean_rules)},
     {"destroy", WATCH_UNBOUNDED, destroy_rules, COUNT(destroy_rules)},

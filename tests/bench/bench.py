@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """make bench: the pipe, a bare gRPC server on it, and hcsd beside that, under Wine against the emulator.
 
-    bench.py [--rounds N] [--calls N] [--only NAME…]     NAME: memory, wakeups, state, stream, crowd, stdio
+    bench.py [--rounds N] [--calls N] [--only NAME…]     NAME: memory, wakeups, state, stream, crowd, stdio, layers
 
 Everything is a ratio or a difference between two things measured in turns, so that a busy machine disturbs both.
 """
@@ -21,7 +21,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "integration"))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "integration", "lifecycle"))
 
 from crowd import Crowd, memory_at_rest  # noqa: E402
-from host import BIN, BUILD, Host, wait_until  # noqa: E402
+from host import BIN, BUILD, EMULATOR, Host, wait_until  # noqa: E402
 
 BARE = "\\\\.\\pipe\\hcsd-bench-bare"
 HCSD = "\\\\.\\pipe\\hcsd"
@@ -184,11 +184,19 @@ def bench_stdio(host):
     say(result.text.strip())
 
 
+def bench_layers(host, rounds):
+    result = host.run(os.path.join(BUILD, "bench", "bench_layers.exe"), host.windows(os.path.join(EMULATOR, "vmcompute.dll")),
+                      "C:\\bench-layers", str(rounds), timeout=900)
+    if result.status != 0:
+        raise SystemExit(f"bench_layers: {result.text.strip()}{result.error_text.strip()}")
+    say(result.text.strip())
+
+
 def main():
     parser = argparse.ArgumentParser(description="What hcsd costs, as ratios within one run.")
     parser.add_argument("--rounds", type=int, default=41)
     parser.add_argument("--calls", type=int, default=100)
-    parser.add_argument("--only", nargs="*", default=["memory", "wakeups", "state", "stream", "crowd", "stdio"])
+    parser.add_argument("--only", nargs="*", default=["memory", "wakeups", "state", "stream", "crowd", "stdio", "layers"])
     options = parser.parse_args()
     host = Host("bench")
     try:
@@ -210,6 +218,8 @@ def main():
             bench_crowd(host, hcsd)
         if "stdio" in options.only:
             bench_stdio(host)
+        if "layers" in options.only:
+            bench_layers(host, options.rounds * 5)
     finally:
         host.end()
 

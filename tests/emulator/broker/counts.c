@@ -7,7 +7,7 @@ static uint64_t counted_generation;
 static uint32_t *used;
 static uint32_t used_size;
 
-bool counts_take(uint64_t generation, uint32_t index, uint32_t limit)
+bool counts_take(uint64_t generation, uint32_t index, uint32_t skip, uint32_t limit)
 {
     if (generation != counted_generation) {
         counted_generation = generation;
@@ -18,10 +18,10 @@ bool counts_take(uint64_t generation, uint32_t index, uint32_t limit)
         while (used_size <= index)
             used[used_size++] = 0;
     }
-    if (limit > 0 && used[index] >= limit)
+    if (limit > 0 && used[index] >= skip + limit)
         return false;
     used[index]++;
-    return true;
+    return used[index] > skip;
 }
 
 struct fault counts_find(const char *call, const char *object)
@@ -31,7 +31,7 @@ struct fault counts_find(const char *call, const char *object)
     for (uint32_t index = 0;; index = fault.index + 1) {
         fault_free(&fault);
         error_free(faults_find(broker.faults, call, object, index, &fault));
-        if (fault.action == FAULT_NONE || counts_take(fault.generation, fault.index, fault.count))
+        if (fault.action == FAULT_NONE || counts_take(fault.generation, fault.index, fault.skip, fault.count))
             return fault;
     }
 }

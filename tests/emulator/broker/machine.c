@@ -117,6 +117,13 @@ static bool begins_with(const char *text, const char *start)
     return strncmp(text, start, strlen(start)) == 0;
 }
 
+/* Whether a guest path is this one or below it. */
+static bool is_below(const char *path, const char *guest)
+{
+    size_t size = strlen(guest);
+    return strncmp(path, guest, size) == 0 && (path[size] == 0 || path[size] == '/' || path[size] == '\\');
+}
+
 /* Whether some combined root stands on this guest path, or has it as a layer. */
 static bool is_combined_on(json_t *machine, const char *guest)
 {
@@ -125,7 +132,7 @@ static bool is_combined_on(json_t *machine, const char *guest)
     size_t index;
     json_object_foreach(part(machine, "combined"), root, combined)
     {
-        if (strcmp(root, guest) == 0 || begins_with(frame_text(combined, "ScratchPath"), guest))
+        if (strcmp(root, guest) == 0 || is_below(frame_text(combined, "ScratchPath"), guest))
             return true;
         json_array_foreach(json_object_get(combined, "Layers"), index,
                            layer) if (strcmp(frame_text(layer, "Path"), guest) == 0) return true;
@@ -385,7 +392,7 @@ static struct error *check_combined(const char *id, json_t *machine, const json_
     bool found = false;
     if (!is_linux(machine) && !is_mounted(machine, root))
         return absent(id, "disk at", root);
-    json_object_foreach(part(machine, "mounts"), guest, mount) found = found || begins_with(scratch, guest);
+    json_object_foreach(part(machine, "mounts"), guest, mount) found = found || is_below(scratch, guest);
     if (is_linux(machine) && !found)
         return absent(id, "scratch", scratch);
     json_array_foreach(json_object_get(settings, "Layers"), index, layer)

@@ -232,9 +232,11 @@ struct error *process_create(struct system *system, struct client *client, const
         return error;
     line = arguments_line(json_object_get(parameters, "CommandArgs"));
     command = frame_text(parameters, "CommandLine");
+    if (line == NULL)
+        line = arguments_line(json_object_get(json_object_get(parameters, "OciProcess"), "args"));
     if (command[0] == 0 && line != NULL)
         command = line;
-    if (command[0] == 0 && system->command != NULL)
+    else if (command[0] == 0 && system->command != NULL)
         command = system->command;
     inside = emu_is_command(command);
     for (int i = 0; i < STDIO_COUNT; i++)

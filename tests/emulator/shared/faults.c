@@ -48,12 +48,12 @@ void fault_free(struct fault *fault)
 
 static bool row_parse(const json_t *row, struct fault *ret_fault, const char **ret_problem)
 {
-    static const char *const keys[] = {"call", "match", "action", "hresult", "after_ms", "count"};
+    static const char *const keys[] = {"call", "match", "action", "hresult", "after_ms", "count", "skip"};
     struct fault fault = {0};
     const char *action = frame_text(row, "action");
     const json_t *hresult = json_object_get(row, "hresult");
     const json_t *after = json_object_get(row, "after_ms");
-    const json_t *count = json_object_get(row, "count");
+    const json_t *count = json_object_get(row, "count"), *skip = json_object_get(row, "skip");
     const json_t *match = json_object_get(row, "match");
     const char *key;
     json_t *value;
@@ -68,7 +68,7 @@ static bool row_parse(const json_t *row, struct fault *ret_fault, const char **r
             known++;
         if (known == sizeof keys / sizeof keys[0])
             *ret_problem = "a row has a member other than call, match, action, "
-                           "hresult, after_ms, count";
+                           "hresult, after_ms, count, skip";
     }
     if (frame_text(row, "call")[0] == 0)
         *ret_problem = "a row has no call";
@@ -89,12 +89,14 @@ static bool row_parse(const json_t *row, struct fault *ret_fault, const char **r
         *ret_problem = "hresult is no text";
     }
     if ((after != NULL && (!json_is_integer(after) || json_integer_value(after) < 0)) ||
-        (count != NULL && (!json_is_integer(count) || json_integer_value(count) < 0)))
-        *ret_problem = "after_ms and count are whole numbers from 0 on";
+        (count != NULL && (!json_is_integer(count) || json_integer_value(count) < 0)) ||
+        (skip != NULL && (!json_is_integer(skip) || json_integer_value(skip) < 0)))
+        *ret_problem = "after_ms, count and skip are whole numbers from 0 on";
     if (*ret_problem != NULL)
         return false;
     fault.after_ms = (uint32_t)json_integer_value(after);
     fault.count = (uint32_t)json_integer_value(count);
+    fault.skip = (uint32_t)json_integer_value(skip);
     fault.row = json_dumps(row, JSON_COMPACT | JSON_SORT_KEYS);
     *ret_fault = fault;
     return true;

@@ -1,10 +1,10 @@
 /* The fault file, vmcompute-faults.json beside the DLL: an array of rows
  *   {"call":"ExportLayer","match":"text in the id or path","action":"fail|hang|pending|late|twice|crash|disconnect",
- *    "hresult":"0x…","after_ms":0,"count":1}
+ *    "hresult":"0x…","after_ms":0,"count":1,"skip":0}
  * It is looked at on every call; a look costs one query of the file's attributes while the file stays as it is.
  * `call` is an export's name, "*" for any, or the name of a notification (ProcessExited, SystemExited). A row without
- * `match` matches everything, one without `count` (or 0) applies every time. What is counted starts anew with every
- * change of the file.
+ * `match` matches everything, one without `count` (or 0) applies every time; the first `skip` times it does not.
+ * What is counted starts anew with every change of the file.
  *
  * Thread-safe. */
 #ifndef EMULATOR_SHARED_FAULTS_H
@@ -33,7 +33,7 @@ struct fault {
     HRESULT hresult;
     bool has_hresult;
     uint32_t after_ms;
-    uint32_t count;
+    uint32_t count, skip;
     uint32_t index;      /* place in the file */
     uint64_t generation; /* of the file: its counts belong to it */
     char *row;           /* the row in canonical form; NULL when action is NONE. fault_free */

@@ -190,7 +190,7 @@ static struct rpc_call *begin(bool wait_cleanup)
     Hcsd__V1__ExportRequest request = HCSD__V1__EXPORT_REQUEST__INIT;
     struct rpc_call *call = mem_new(struct rpc_call);
     if (!service)
-        service = layers_service_open(NULL);
+        service = layers_service_open(NULL, NULL);
     request.layer = (char *)"C:\\layers\\a";
     request.wait_cleanup = wait_cleanup;
     service->methods[0].handle(call, &request.base, service->context);
@@ -346,7 +346,7 @@ static void test_bad_requests(void **state)
         {"C:\\a", NULL, "", 0, 13},       {"C:\\a", NULL, "", 1, 20}, {"C:\\a", NULL, "", 2, 1},
         {"C:\\a", NULL, "", 0, -1},
     };
-    const struct rpc_service *service = layers_service_open(NULL);
+    const struct rpc_service *service = layers_service_open(NULL, NULL);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         Hcsd__V1__ExportRequest request = HCSD__V1__EXPORT_REQUEST__INIT;
         struct rpc_call *call = mem_new(struct rpc_call);

@@ -109,6 +109,35 @@ static struct error *render_system(struct spec *spec, json_t *options, char **re
     return spec_render_system(spec, &render, ret_document, warnings);
 }
 
+static struct error *render_hosted(struct spec *spec, json_t *options, char **ret_document,
+                                   struct spec_warnings *warnings)
+{
+    json_t *json = json_object_get(options, "hosted"), *bind_json = json_object_get(json, "binds");
+    const struct spec_render render = {.id = "web", .owner = "hcsd", .os_build = 20348};
+    struct spec_bind *binds = NULL;
+    char *guests[16] = {NULL};
+    size_t count = 0;
+    struct error *error = spec_binds(spec, &render, &binds, &count);
+    if (error != NULL)
+        return error;
+    /* Each bind of the spec has its place in the guest, in order. */
+    if (count != json_array_size(bind_json) || count > 16)
+        fail_msg("%zu binds, %zu places for them", count, json_array_size(bind_json));
+    for (size_t i = 0; i < count; i++)
+        guests[i] = (char *)(uintptr_t)json_string_value(json_array_get(bind_json, i));
+    free(binds);
+    const struct spec_hosted hosted = {
+        .vm = text_of(json, "vm"),
+        .own_vm = !json_is_false(json_object_get(json, "own_vm")),
+        .root = text_of(json, "root"),
+        .scratch_folder = text_of(json, "scratch_folder"),
+        .guest_root = text_of(json, "guest_root"),
+        .layers = json_object_get(json, "layers"),
+        .binds = guests,
+    };
+    return spec_render_hosted(spec, &render, &hosted, ret_document, warnings);
+}
+
 static struct error *render_process(struct spec *spec, json_t *test, json_t *options, bool exec, char **ret_document)
 {
     json_t *json = json_object_get(test, "exec"), *terminal = json_object_get(options, "terminal");
@@ -118,8 +147,9 @@ static struct error *render_process(struct spec *spec, json_t *test, json_t *opt
         .in = streams == NULL || strchr(streams, 'i') != NULL,
         .out = streams == NULL || strchr(streams, 'o') != NULL,
         .error = streams == NULL || strchr(streams, 'e') != NULL,
+        .hosted = json_object_get(options, "hosted") != NULL,
     };
-    const struct spec_stdio *given = streams != NULL || terminal != NULL ? &stdio : NULL;
+    const struct spec_stdio *given = streams != NULL || terminal != NULL || stdio.hosted ? &stdio : NULL;
     if (!exec)
         return spec_render_process(spec, spec->process, NULL, given, ret_document);
     struct spec_process *process = NULL;
@@ -179,6 +209,8 @@ static struct error *run(json_t *test, char **ret_document, struct spec_warnings
     struct error *error = spec_load(text, strlen(text), &spec);
     if (error == NULL && strcmp(what, "system") == 0)
         error = render_system(spec, options, ret_document, warnings);
+    else if (error == NULL && strcmp(what, "hosted") == 0)
+        error = render_hosted(spec, options, ret_document, warnings);
     else if (error == NULL)
         error = render_process(spec, test, options, strcmp(what, "exec") == 0, ret_document);
     spec_free(spec);
