@@ -9,13 +9,13 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/path.h"
-#include "base/win.h"
 #include "spec/spec.h"
 
 struct bundle {
     struct spec *spec;
     struct spec_rootfs rootfs; /* source NULL: none */
     struct spec_warnings warnings;
+    bool hosted;
 };
 
 /* A bundle on another machine would block for minutes and hand the service's credentials over; one on a device is none. */
@@ -113,6 +113,11 @@ struct error *bundle_pod(const struct bundle *bundle, const char *id, uint32_t o
 }
 
 /* ---- in a utility VM of hcsd's own ---- */
+
+void bundle_set_hosted(struct bundle *bundle, bool hosted)
+{
+    bundle->hosted = hosted;
+}
 
 bool bundle_can_be_hosted(const struct bundle *bundle, uint32_t os_build)
 {
@@ -214,7 +219,7 @@ struct error *bundle_process_document(struct bundle *bundle, const struct task_c
         .in = *create->stdin_path,
         .out = *create->stdout_path,
         .error = *create->stderr_path,
-        .hosted = spec_can_be_hosted(bundle->spec, win_build()),
+        .hosted = bundle->hosted,
     };
     return spec_render_process(bundle->spec, bundle->spec->process, NULL, &stdio, ret_document);
 }
@@ -226,7 +231,7 @@ struct error *bundle_exec_document(struct bundle *bundle, const struct task_exec
         .in = *exec->stdin_path,
         .out = *exec->stdout_path,
         .error = *exec->stderr_path,
-        .hosted = spec_can_be_hosted(bundle->spec, win_build()),
+        .hosted = bundle->hosted,
     };
     struct spec_process *process;
     struct error *error = spec_process_load(exec->spec, exec->spec_size, &process);

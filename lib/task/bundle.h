@@ -53,6 +53,8 @@ struct error *bundle_system_document(struct bundle *bundle, const struct bundle_
 
 /* ---- in a utility VM of hcsd's own ---- */
 
+/* Its process documents are for a container in such a VM from now on. */
+void bundle_set_hosted(struct bundle *bundle, bool hosted);
 bool bundle_can_be_hosted(const struct bundle *bundle, uint32_t os_build);
 /* The same as bundle_layers, for one that goes into the VM: all of it is to be mounted there. */
 struct error *bundle_hosted_layers(struct bundle *bundle, const struct task_create *create,

@@ -255,8 +255,12 @@ void container_reattach_step(struct container *container, void *argument);
 /* ---- containers in a utility VM of hcsd's own (hosted.c) ---- */
 struct bundle;
 struct bundle_render;
-/* Whether the container goes into one. */
-bool hosted_wanted(const struct tasks *tasks, const struct bundle *bundle, uint32_t os_build);
+/* Whether the container goes into one: the build and its spec allow it, and there is what such a VM boots from (an image's
+ * template disk, a kernel). Otherwise HCS makes a VM of its own from the v1 document. */
+bool hosted_wanted(const struct tasks *tasks, struct bundle *bundle, const struct task_create *create,
+                   uint32_t os_build);
+/* Whether it is in one. */
+bool hosted_is(const struct container *container);
 /* The container's document as it would be, in a VM that is made for it: what can be judged is judged. */
 struct error *hosted_render(struct tasks *tasks, struct bundle *bundle, const struct task_create *create,
                             const struct bundle_render *render, char **ret_document) ERROR_MUST_CHECK;

@@ -136,6 +136,9 @@ static struct error *create(struct container *container, const struct create_req
     struct error *error = bundle_load(request->create.bundle, &bundle);
     if (!error)
         error = bundle_layers(bundle, &request->create, &layers);
+    bool hosted = !error && hosted_wanted(tasks, bundle, &request->create, tasks->os_build);
+    if (!error)
+        bundle_set_hosted(bundle, hosted);
     if (!error)
         error = bundle_process_document(bundle, &request->create, &init->document);
     if (!error)
@@ -144,7 +147,6 @@ static struct error *create(struct container *container, const struct create_req
     container->linux_container = bundle && bundle_is_linux(bundle);
     /* All that can be judged is judged before anything is touched. */
     render.mount_later = layers.scratch != NULL;
-    bool hosted = bundle && hosted_wanted(tasks, bundle, tasks->os_build);
     if (!error)
         error = hosted ? hosted_render(tasks, bundle, &request->create, &render, &document)
                        : bundle_system_document(bundle, &render, &document);
@@ -319,7 +321,7 @@ static void run_render(void *context)
             .os_build = request->os_build,
             .storage = request->tasks->storage,
         };
-        error = hosted_wanted(request->tasks, bundle, request->os_build)
+        error = hosted_wanted(request->tasks, bundle, create, request->os_build)
                     ? hosted_render(request->tasks, bundle, create, &render, &document)
                     : bundle_system_document(bundle, &render, &document);
     }

@@ -36,6 +36,8 @@ static struct error *prepare(struct process *process, const struct exec_request 
     struct session *session = NULL;
     struct error *error = bundle_load(texts->bundle, &bundle);
     if (!error)
+        bundle_set_hosted(bundle, hosted_is(container));
+    if (!error)
         error = bundle_exec_document(bundle, &exec, &process->document);
     bundle_free(bundle);
     container_step_phase(container, "stdio");

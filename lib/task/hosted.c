@@ -15,9 +15,58 @@
 
 #define PMEM_DEVICES 64
 
-bool hosted_wanted(const struct tasks *tasks, const struct bundle *bundle, uint32_t os_build)
+static bool is_there(const char *folder, const char *name, bool directory)
 {
-    return tasks->mount_in_vm && bundle_can_be_hosted(bundle, os_build);
+    char *path = path_join(folder, name);
+    struct file_info info = {0};
+    struct error *error = file_info(path, &info);
+    bool found = !error && info.directory == directory;
+    error_free(error);
+    free(path);
+    return found;
+}
+
+/* The topmost image decides, as it does for the VM. */
+static bool has_image(const struct bundle_mount *layers)
+{
+    for (size_t i = 0; i < layers->parent_count; i++)
+        if (is_there(layers->parents[i], "UtilityVM", true))
+            return is_there(layers->parents[i], "UtilityVM\\SystemTemplate.vhdx", false);
+    return false;
+}
+
+static bool has_kernel(const char *folder)
+{
+    return folder && (is_there(folder, "vmlinux", false) || is_there(folder, "kernel", false)) &&
+           (is_there(folder, "rootfs.vhd", false) || is_there(folder, "initrd.img", false));
+}
+
+bool hosted_wanted(const struct tasks *tasks, struct bundle *bundle, const struct task_create *create,
+                   uint32_t os_build)
+{
+    struct bundle_mount layers;
+    if (!tasks->mount_in_vm || !bundle_can_be_hosted(bundle, os_build))
+        return false;
+    if (bundle_is_linux(bundle))
+        return has_kernel(tasks->linux_boot_files);
+    struct error *error = bundle_hosted_layers(bundle, create, &layers);
+    bool wanted = !error && has_image(&layers);
+    error_free(error); /* told when the v1 document is made */
+    return wanted;
+}
+
+static char *machine_id(const char *sandbox, const char *id)
+{
+    return str_format("%s@vm", sandbox ? sandbox : id);
+}
+
+bool hosted_is(const struct container *container)
+{
+    const struct tasks *tasks = container->tasks;
+    char *id = machine_id(container->sandbox, container->init.texts->id);
+    bool is = tasks->is_machine && tasks->is_machine(tasks->context, id);
+    free(id);
+    return is;
 }
 
 /* ---- what goes into the VM ---- */
@@ -37,34 +86,12 @@ static void order_free(struct order *order)
     free(order->holder);
 }
 
-static bool is_file(const char *folder, const char *name)
-{
-    char *path = path_join(folder, name);
-    struct file_info info = {0};
-    struct error *error = file_info(path, &info);
-    bool found = !error && !info.directory;
-    error_free(error);
-    free(path);
-    return found;
-}
-
 /* The files to boot from are hcsd's own, in no layer. */
-static struct error *find_boot_files(const struct tasks *tasks, const char *id, struct uvm_machine *machine)
+static void find_boot_files(const struct tasks *tasks, struct uvm_machine *machine)
 {
-    const char *folder = tasks->linux_boot_files;
-    if (!folder)
-        return error_make(ERROR_KIND_UNIMPLEMENTED, "create", id,
-                          "Linux containers need a kernel: put its files into a folder and name it in linux.boot_files");
-    machine->boot_folder = folder;
-    machine->root_file = is_file(folder, "rootfs.vhd");
-    machine->boot_uncompressed = is_file(folder, "vmlinux");
-    if (!machine->boot_uncompressed && !is_file(folder, "kernel"))
-        return error_make(ERROR_KIND_NOT_FOUND, "create", id, "linux.boot_files %s has neither vmlinux nor kernel",
-                          folder);
-    if (!machine->root_file && !is_file(folder, "initrd.img"))
-        return error_make(ERROR_KIND_NOT_FOUND, "create", id, "linux.boot_files %s has neither rootfs.vhd nor initrd.img",
-                          folder);
-    return NULL;
+    machine->boot_folder = tasks->linux_boot_files;
+    machine->root_file = is_there(machine->boot_folder, "rootfs.vhd", false);
+    machine->boot_uncompressed = is_there(machine->boot_folder, "vmlinux", false);
 }
 
 static struct error *order_make(struct tasks *tasks, const char *sandbox, struct bundle *bundle,
@@ -83,7 +110,7 @@ static struct error *order_make(struct tasks *tasks, const char *sandbox, struct
     order->binds = mem_new_array(count + 1, struct machines_bind);
     for (size_t i = 0; i < count; i++)
         order->binds[i] = (struct machines_bind){order->spec_binds[i].host, order->spec_binds[i].read_only};
-    order->vm = str_format("%s@vm", sandbox ? sandbox : create->id);
+    order->vm = machine_id(sandbox, create->id);
     order->mount = (struct machines_mount){
         .container = create->id,
         .vm = order->vm,
@@ -108,7 +135,9 @@ static struct error *order_make(struct tasks *tasks, const char *sandbox, struct
             },
         .pmem_devices = PMEM_DEVICES,
     };
-    return order->mount.linux_guest ? find_boot_files(tasks, create->id, &order->mount.machine) : NULL;
+    if (order->mount.linux_guest)
+        find_boot_files(tasks, &order->mount.machine);
+    return NULL;
 }
 
 static struct error *document(struct bundle *bundle, const struct bundle_render *render, const struct order *order,

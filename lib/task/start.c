@@ -69,6 +69,8 @@ static struct error *document_again(struct process *process)
     struct bundle *bundle = NULL;
     struct error *error = bundle_load(texts->bundle, &bundle);
     if (!error)
+        bundle_set_hosted(bundle, hosted_is(process->container));
+    if (!error)
         error = bundle_process_document(bundle, &create, &process->document);
     bundle_free(bundle);
     return error;
