@@ -1,10 +1,13 @@
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 #include "cli/cli.h"
 #include "cli/output.h"
 
 #include "hcsd/v1/diagnostics.pb-c.h"
+
+#define HOST_MS 90000u /* the service gives up after 60 s */
 
 static json_t *report_json(const Hcsd__V1__DiagnosticsReport *report)
 {
@@ -93,7 +96,71 @@ static struct error *diag(struct cli *cli)
     return error;
 }
 
+/* The rows of a report for people, what is different at the end once more. */
+static struct error *host_text(json_t *report)
+{
+    static const char *const head[] = {"ASKED", "EXPECTED", "FOUND", "VERDICT"};
+    struct table table = {.columns = sizeof head / sizeof head[0]};
+    struct buffer text = {0};
+    json_t *row;
+    size_t index, different = 0, not_asked = 0;
+    for (size_t i = 0; i < table.columns; i++)
+        table_add(&table, head[i]);
+    json_array_foreach(json_object_get(report, "rows"), index, row)
+    {
+        const char *group, *name, *expected, *found, *verdict;
+        if (json_unpack(row, "{s:s, s:s, s:s, s:s, s:s}", "group", &group, "name", &name, "expected", &expected,
+                        "found", &found, "verdict", &verdict) != 0)
+            continue;
+        char *asked = str_format("%s: %s", group, name);
+        const char *cells[] = {asked, expected, found, verdict};
+        for (size_t i = 0; i < table.columns; i++)
+            table_add(&table, cells[i]);
+        free(asked);
+        different += strcmp(verdict, "different") == 0;
+        not_asked += strcmp(verdict, "not asked") == 0;
+    }
+    table_format(&table, &text);
+    table_free(&table);
+    buffer_add_format(&text, "%zu of %zu are different, %zu could not be asked%s\n", different,
+                      json_array_size(json_object_get(report, "rows")), not_asked,
+                      json_is_true(json_object_get(report, "wine")) ? "; this is Wine, not Windows" : "");
+    struct error *error = output_bytes(text.data, text.size);
+    buffer_free(&text);
+    return error;
+}
+
+static struct error *host(struct cli *cli)
+{
+    Hcsd__V1__HostRequest request = HCSD__V1__HOST_REQUEST__INIT;
+    Hcsd__V1__HostResponse *response = NULL;
+    json_t *report = NULL;
+    struct error *error =
+        cli_call(cli, "/hcsd.v1.Diagnostics/Host", &request, &hcsd__v1__host_response__descriptor, HOST_MS, &response);
+    if (error == NULL && (report = json_loads(response->report, 0, NULL)) == NULL)
+        error =
+            error_make(ERROR_KIND_DATA_LOSS, "diag host", NULL, "hcsd's report is no JSON: %.200s", response->report);
+    if (error == NULL && cli->json)
+        error = output_json(json_incref(report));
+    else if (error == NULL)
+        error = host_text(report);
+    json_decref(report);
+    cli_free(response);
+    return error;
+}
+
 const struct command diag_commands[] = {
+    {
+        .noun = "diag",
+        .verb = "host",
+        .operands = "",
+        .summary = "Asks this Windows what hcsd believes of it: expected, found, verdict",
+        .details = "The service asks, in a process of its own; nothing is changed outside its state folder. It takes "
+                   "seconds, at "
+                   "most a minute. Send the output of `hcsctl --json diag host` along with a report of a fault.\n",
+        .example = "hcsctl diag host",
+        .run = host,
+    },
     {
         .noun = "diag",
         .operands = "",

@@ -17,6 +17,7 @@ struct daemon_progress {
 };
 
 struct daemon_options {
+    const char *service;     /* its name */
     const char *config_file; /* absolute; NULL: %ProgramData%\hcsd\config.json, which may be absent */
     struct log *log;         /* gets the log file of the state folder */
     /* Called once, from any thread, when too many calls into HCS were lost: hcsd is to be ended and started again. Must not

@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import package  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-DOCUMENTS = ["README.md", "docs/configuration.md", "docs/events.md", "docs/installer.md"]
+DOCUMENTS = ["README.md", "docs/configuration.md", "docs/events.md", "docs/installer.md", "docs/threat-model.md"]
 
 
 def release_files(folder):

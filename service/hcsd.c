@@ -13,6 +13,7 @@
 #include "daemon/log/log.h"
 #include "daemon/worker/worker.h"
 #include "hcsd_version.h"
+#include "probe/probe.h"
 #include "service/options.h"
 #include "service/purge.h"
 #include "service/registration.h"
@@ -173,6 +174,37 @@ out:
     return code;
 }
 
+static int probe_host(const struct service_options *options)
+{
+    char *file = NULL;
+    struct config *config = NULL;
+    struct probe_report report = {0};
+    struct buffer json = {0};
+    struct error *error = NULL;
+    if (options->config_file == NULL)
+        error = config_file_path(&file);
+    if (error == NULL)
+        error = config_file_read(file != NULL ? file : options->config_file, true, NULL, &config);
+    if (error == NULL) {
+        struct probe_options probe = {
+            .service = options->service_name,
+            .pipe = config->pipe,
+            .state_dir = config->state_dir,
+            .staging_dir = config->staging_dir,
+            .hcs_library = config->hcs_library,
+            .owner = "hcsd",
+        };
+        probe_run(&probe, &report);
+        probe_json(&report, &json);
+        print(STD_OUTPUT_HANDLE, "%s\n", (char *)json.data);
+    }
+    buffer_free(&json);
+    probe_report_free(&report);
+    config_free(config);
+    free(file);
+    return error != NULL ? fail(error) : 0;
+}
+
 static int done(struct error *error)
 {
     return error != NULL ? fail(error) : 0;
@@ -193,6 +225,8 @@ static int run(const struct service_options *options)
         return register_service(options);
     case SERVICE_ACTION_UNREGISTER:
         return unregister_service(options);
+    case SERVICE_ACTION_PROBE:
+        return probe_host(options);
     case SERVICE_ACTION_STOP:
         return done(registration_stop(options->service_name));
     case SERVICE_ACTION_RESTORE:

@@ -16,6 +16,7 @@ const char service_help[] =
     "                                          stops it and waits for that\n"
     "  hcsd.exe --console [--config FILE]      runs in this window until Ctrl-C\n"
     "  hcsd.exe --check-config FILE            says what is wrong with a configuration\n"
+    "  hcsd.exe --probe-host [--config FILE]   asks this Windows what hcsd believes of it (hcsctl diag host), as JSON\n"
     "  hcsd.exe --version\n"
     "\n"
     "The configuration is %ProgramData%\\hcsd\\config.json unless --config names another.\n"
@@ -49,6 +50,7 @@ struct error *service_options_parse(int count, const char *const *arguments, str
         {"--unregister-service", SERVICE_ACTION_UNREGISTER},
         {"--stop-service", SERVICE_ACTION_STOP},
         {"--restore-service", SERVICE_ACTION_RESTORE},
+        {"--probe-host", SERVICE_ACTION_PROBE},
         {"--run-service", SERVICE_ACTION_RUN},
     };
     struct service_options options = {.action = SERVICE_ACTION_HELP, .service_name = "hcsd"};

@@ -15,6 +15,7 @@ enum service_action {
     SERVICE_ACTION_UNREGISTER,
     SERVICE_ACTION_STOP,
     SERVICE_ACTION_RESTORE, /* for the installer */
+    SERVICE_ACTION_PROBE,
     SERVICE_ACTION_RUN,
 };
 

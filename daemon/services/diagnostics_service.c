@@ -1,18 +1,21 @@
 /* hcsd.v1.Diagnostics: everything in flight, without waiting for any of it. */
 #include "hcs/guard.h" /* before all else: windows.h */
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include <hcsd/v1/diagnostics.pb-c.h>
 
 #include "base/memory.h"
 #include "base/win.h"
+#include "daemon/services/host_probe.h"
 #include "daemon/services/service.h"
 
 struct diagnostics {
     struct service service;
     struct guard *guard;
     char *version, *hcs_library, *windows;
+    char *service_name, *config_file, *state_dir;
     Hcsd__V1__VersionResponse__LibrariesEntry *libraries;
     Hcsd__V1__VersionResponse__LibrariesEntry **library_pointers;
     size_t library_count;
@@ -144,8 +147,81 @@ static void handle_version(struct rpc_call *call, const ProtobufCMessage *messag
     rpc_call_reply(call, &response.base);
 }
 
+/* Held by the handler, by whoever ends the call, and by whoever may be told that the client has gone. */
+struct host_call {
+    struct rpc_call *call;
+    atomic_int references;
+    SRWLOCK lock; /* below */
+    struct host_probe *probe;
+    bool gone;
+};
+
+static void host_unref(struct host_call *host)
+{
+    if (atomic_fetch_sub(&host->references, 1) != 1)
+        return;
+    host_probe_free(host->probe);
+    free(host);
+}
+
+static void host_gone(void *context)
+{
+    struct host_call *host = context;
+    AcquireSRWLockExclusive(&host->lock);
+    host->gone = true;
+    if (host->probe)
+        host_probe_cancel(host->probe);
+    ReleaseSRWLockExclusive(&host->lock);
+    host_unref(host);
+}
+
+static void host_done(void *context, struct error *error, char *report)
+{
+    struct host_call *host = context;
+    if (rpc_call_off_gone(host->call))
+        host_unref(host);
+    if (error) {
+        rpc_call_fail(host->call, error);
+    } else {
+        Hcsd__V1__HostResponse response = HCSD__V1__HOST_RESPONSE__INIT;
+        response.report = report;
+        rpc_call_reply(host->call, &response.base);
+    }
+    free(report);
+    host_unref(host);
+}
+
+static void handle_host(struct rpc_call *call, const ProtobufCMessage *message, void *context)
+{
+    struct diagnostics *diagnostics = context;
+    struct host_probe_options options = {diagnostics->service_name, diagnostics->config_file, diagnostics->state_dir};
+    struct host_probe *probe = NULL;
+    (void)message;
+    if (!options.service || !options.config_file || !options.folder) {
+        rpc_call_fail(call, error_make(ERROR_KIND_UNAVAILABLE, "probe the host", NULL, "this hcsd has no probe"));
+        return;
+    }
+    struct host_call *host = mem_new(struct host_call);
+    host->call = call;
+    atomic_init(&host->references, 3);
+    InitializeSRWLock(&host->lock);
+    rpc_call_on_gone(call, host_gone, host);
+    struct error *error = host_probe_start(&options, host_done, host, &probe);
+    if (error) {
+        host_done(host, error, NULL);
+    } else {
+        AcquireSRWLockExclusive(&host->lock);
+        host->probe = probe;
+        if (host->gone)
+            host_probe_cancel(probe);
+        ReleaseSRWLockExclusive(&host->lock);
+    }
+    host_unref(host);
+}
+
 static const struct rpc_method methods[] = {
     METHOD("Get", hcsd__v1__get_diagnostics_request, hcsd__v1__diagnostics_report, RPC_UNARY, handle_get),
+    METHOD("Host", hcsd__v1__host_request, hcsd__v1__host_response, RPC_UNARY, handle_host),
     METHOD("Version", hcsd__v1__version_request, hcsd__v1__version_response, RPC_UNARY, handle_version),
 };
 
@@ -161,6 +237,9 @@ static void free_more(struct service *service)
     free(diagnostics->version);
     free(diagnostics->hcs_library);
     free(diagnostics->windows);
+    free(diagnostics->service_name);
+    free(diagnostics->config_file);
+    free(diagnostics->state_dir);
 }
 
 const struct rpc_service *diagnostics_service_open(const struct diagnostics_options *options)
@@ -174,6 +253,9 @@ const struct rpc_service *diagnostics_service_open(const struct diagnostics_opti
     diagnostics->version = str_copy(service_text(options->version));
     diagnostics->hcs_library = str_copy(service_text(options->hcs_library));
     diagnostics->windows = options->windows ? str_copy(options->windows) : str_format("10.0.%u", win_build());
+    diagnostics->service_name = str_copy(options->service);
+    diagnostics->config_file = str_copy(options->config_file);
+    diagnostics->state_dir = str_copy(options->state_dir);
     diagnostics->connections = options->connections;
     diagnostics->context = options->context;
     diagnostics->library_count = options->library_count;

@@ -43,6 +43,8 @@ struct diagnostics_options {
     const char *version;     /* of hcsd */
     const char *hcs_library; /* the path that is in use */
     const char *windows;     /* "10.0.20348"; NULL: asked of the system */
+    /* For the host probe; NULL: it is UNAVAILABLE. */
+    const char *service, *config_file, *state_dir;
     /* What only the process knows of: libgrpc, libarchive, … ; protobuf-c, jansson, zlib and zstd too. */
     const struct diagnostics_library *libraries;
     size_t library_count;

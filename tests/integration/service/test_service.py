@@ -19,6 +19,7 @@ BAD_CONFIGS = os.path.join(ROOT, "tests", "unit", "config", "bad")
 REPORT = re.compile(r"fixme:advapi:ReportEventW \([0-9A-Fa-f]+,0x([0-9a-f]+),0x([0-9a-f]+),0x([0-9a-f]+),")
 STRING = re.compile(r':eventlog:ReportEventW L"(.*)"')
 INFORMATION, WARNING, ERROR = 4, 2, 1
+CYCLES = int(os.environ.get("HCSD_CYCLES", "5"))
 
 
 class Service(unittest.TestCase):
@@ -145,11 +146,31 @@ class Service(unittest.TestCase):
 
     def test_start_and_stop_again_and_again(self):
         self.register()
-        for _ in range(5):
+        seen = None
+        for cycle in range(CYCLES):
             self.start()
+            self.assertEqual("SERVING", self.host.ctl("health").json["status"])
             self.stop()
-            self.assertEqual((0, 0), self.exit_codes())
-            self.assertEqual([], self.host.unix_pid("hcsd.exe"))
+            self.assertEqual((0, 0), self.exit_codes(), f"cycle {cycle}")
+            wait_until("no process is left", lambda: not self.host.unix_pid("hcsd.exe"))
+            left = sorted(os.path.join(folder, name) for folder, _, names in os.walk(self.host.unix("C:/ProgramData/hcsd")) for name in names)
+            if seen is None:
+                seen = left
+            self.assertEqual(seen, left, f"cycle {cycle} leaves other files than the first")
+            # Nobody holds its files (the prefix's server holds what its processes hold) or its pipe.
+            self.assertEqual([], self.open_files("ProgramData/hcsd"), f"cycle {cycle}")
+        self.assertEqual("UNAVAILABLE", self.host.refused("health")["code"])
+
+    def open_files(self, part):
+        """Open files of this machine's processes below that folder of the prefix."""
+        found = []
+        root = os.path.join(self.host.drive_c, part)
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                found += [link for link in (os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")) if link.startswith(root)]
+            except OSError:
+                continue
+        return found
 
     def test_unregister_stops_a_running_service(self):
         self.register()
@@ -274,6 +295,37 @@ class Service(unittest.TestCase):
             wait_until("the service has stopped", lambda: self.state() == "STOPPED")
         finally:
             os.chmod(path, 0o644)
+
+    def test_diag_host(self):
+        self.register()
+        self.start()
+        report = self.host.ctl("diag", "host").json
+        self.assertIs(True, report["wine"])
+        rows = {f"{row['group']}: {row['name']}": row for row in report["rows"]}
+        self.assertEqual(len(report["rows"]), len(rows), "no two rows of one name")
+        self.assertGreaterEqual(len(rows), 40)
+        self.assertEqual({"as expected", "different", "not asked"} | {row["verdict"] for row in rows.values()},
+                         {"as expected", "different", "not asked"})
+        for row in rows.values():
+            self.assertTrue(row["expected"] and row["found"], row)
+        # What Wine has as Windows does, and what it is known not to have (../shared/facts/build-and-wine.md).
+        for name in ("system: build", "service: preshutdown time", "service: event source", "files: delete, mapped", "files: depth",
+                     "pipe: access of the service's pipe", "pipe: all instances busy", "hcs: exports", "hcs: NameToGuid",
+                     "hcs: enumerate by owner", "processes: job closed", "processes: CancelSynchronousIo"):
+            self.assertEqual("as expected", rows[name]["verdict"], rows[name])
+        for name in ("files: delete, read-only", "files: BackupRead", "files: rename of a folder with an open file in it"):
+            self.assertEqual("different", rows[name]["verdict"], rows[name])
+        self.assertEqual(report["different"], sum(row["verdict"] == "different" for row in rows.values()))
+        self.assertEqual([], [name for name in os.listdir(self.host.unix("C:/ProgramData/hcsd/state")) if "probe" in name], "nothing stays")
+        shown = self.host.run(*self.host.ctl_command("diag", "host")).text
+        self.assertIn("this is Wine, not Windows", shown)
+        self.assertEqual(len(rows) + 2, len(shown.splitlines()))
+        # The library cannot be used: its rows say so, the others are as before.
+        self.host.write_config(hcs={"library": "C:\\absent.dll"})
+        console = self.host.run(HCSD, "--probe-host")
+        rows = {row["name"]: row for row in console.json["rows"]}
+        self.assertEqual("not asked", rows["exports"]["verdict"])
+        self.assertIn("absent.dll", rows["exports"]["found"])
 
     def test_paramchange(self):
         since = len(self.host.boot_text())

@@ -42,6 +42,7 @@ static void test_good(void **state)
          {SERVICE_ACTION_UNREGISTER, NULL, "hcsd", false, false, true, true}},
         {{"--stop-service"}, {SERVICE_ACTION_STOP, NULL, "hcsd", false, false, false, false}},
         {{"--restore-service"}, {SERVICE_ACTION_RESTORE, NULL, "hcsd", false, false, false, false}},
+        {{"--probe-host"}, {SERVICE_ACTION_PROBE, NULL, "hcsd", false, false, false, false}},
         {{"--run-service"}, {SERVICE_ACTION_RUN, NULL, "hcsd", false, false, false, false}},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
