@@ -93,6 +93,8 @@ void grpc_call_unref_ours(struct rpc_call *call)
     grpc_metadata_array_destroy(&call->metadata);
     grpc_call_details_destroy(&call->details);
     free(call->change);
+    if (call->connection != NULL)
+        pipe_connection_call_ended(call->connection);
     pipe_connection_unref(call->connection);
     arena_reset(&call->arena);
     if (was_call)
@@ -366,9 +368,10 @@ void grpc_call_begin(struct rpc_call *call)
         grpc_call_unref_ours(call); /* lost before its call was taken up */
         return;
     }
+    pipe_connection_call_begun(call->connection);
     struct error *error = take_caller(call);
     if (error == NULL)
-        error = rpc_server_admit(call->server, call->details.method, &call->service, &call->method);
+        error = rpc_server_admit(call->server, call->connection, call->details.method, &call->service, &call->method);
     if (error != NULL) {
         end(call, NULL, error);
         return;

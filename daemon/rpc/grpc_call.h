@@ -77,7 +77,8 @@ struct rpc_call {
 /* What a call asks of its server (grpc_server.c). */
 struct pipe_connection *rpc_server_connection(struct rpc_server *server, const char *peer);
 /* Finds the method and says whether the call may go on. */
-struct error *rpc_server_admit(struct rpc_server *server, grpc_slice path, const struct rpc_service **ret_service,
+struct error *rpc_server_admit(struct rpc_server *server, struct pipe_connection *connection, grpc_slice path,
+                               const struct rpc_service **ret_service,
                                const struct rpc_method **ret_method) ERROR_MUST_CHECK;
 void rpc_server_call_failed(struct rpc_server *server);
 /* The last thing a call does. */

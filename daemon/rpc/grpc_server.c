@@ -17,6 +17,10 @@
 
 /* Calls that gRPC may hand out before the first of them has asked for the next. */
 #define REQUESTS_OPEN 16u
+/* Of max_calls one process may have this part. */
+#define PROCESS_SHARE 8u
+/* So many it may have whatever others do. */
+#define FEW_CALLS     64u
 
 struct entry {
     char *path; /* "/containerd.task.v3.Task/State"; NULL: free */
@@ -119,8 +123,28 @@ struct pipe_connection *rpc_server_connection(struct rpc_server *server, const c
     return pipe_peer_parse(peer, &number, &slot) ? pipe_listener_find(server->listener, number, slot) : NULL;
 }
 
-struct error *rpc_server_admit(struct rpc_server *server, grpc_slice path, const struct rpc_service **ret_service,
-                               const struct rpc_method **ret_method)
+/* Whoever takes more than a share leaves the rest to the others. Who does not take the refusals either is disconnected: they
+ * are calls under way, too, as long as they cannot be sent. A process with few calls is not refused for what others do. */
+static struct error *check_share(struct rpc_server *server, struct pipe_connection *connection, const char *path)
+{
+    unsigned most = server->options.max_calls, calls = atomic_load(&server->calls), user, process;
+    pipe_connection_count_calls(connection, &user, &process);
+    if (process > most / PROCESS_SHARE * 2)
+        pipe_connection_drop_process(connection, "it makes calls and does not take the answers");
+    if (process > most / PROCESS_SHARE)
+        return error_make(ERROR_KIND_RESOURCE_EXHAUSTED, "call", path,
+                          "%u calls of this process are under way; try again when some have ended", process - 1);
+    if (process > FEW_CALLS && user > most / 8 * 7)
+        return error_make(ERROR_KIND_RESOURCE_EXHAUSTED, "call", path,
+                          "%u calls of this user are under way; try again when some have ended", user - 1);
+    if (calls > (process > FEW_CALLS ? most : 2 * most))
+        return error_make(ERROR_KIND_RESOURCE_EXHAUSTED, "call", path, "%u calls are under way; try again later",
+                          calls);
+    return NULL;
+}
+
+struct error *rpc_server_admit(struct rpc_server *server, struct pipe_connection *connection, grpc_slice path,
+                               const struct rpc_service **ret_service, const struct rpc_method **ret_method)
 {
     const struct entry *entry = find(server, GRPC_SLICE_START_PTR(path), GRPC_SLICE_LENGTH(path));
     if (entry->path == NULL || entry->method->handle == NULL) {
@@ -132,9 +156,9 @@ struct error *rpc_server_admit(struct rpc_server *server, grpc_slice path, const
     }
     if (atomic_load(&server->draining))
         return error_make(ERROR_KIND_UNAVAILABLE, "call", entry->path, "hcsd is stopping and takes no new calls");
-    if (atomic_load(&server->calls) > server->options.max_calls)
-        return error_make(ERROR_KIND_RESOURCE_EXHAUSTED, "call", entry->path, "%u calls are under way; try again later",
-                          server->options.max_calls);
+    struct error *error = check_share(server, connection, entry->path);
+    if (error != NULL)
+        return error;
     *ret_service = entry->service;
     *ret_method = entry->method;
     return NULL;
@@ -201,6 +225,7 @@ static struct error *open_listener(struct rpc_server *server, const struct rpc_s
         .max_user_connections = options->max_user_connections,
         .max_process_connections = options->max_process_connections,
         .max_handshakes = options->max_handshakes,
+        .max_process_calls = server->options.max_calls / PROCESS_SHARE,
     };
     error = pipe_listener_open(&listener_options, &server->listener);
     free(sddl);

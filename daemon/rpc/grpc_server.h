@@ -25,7 +25,9 @@ struct rpc_server_options {
     unsigned handshake_ms, stall_ms, max_connections, max_user_connections, max_process_connections, max_handshakes;
     unsigned max_message; /* [16 MiB] bytes of one request message */
     unsigned max_streams; /* [1,024] calls of one connection at a time; more wait at the client */
-    unsigned max_calls;   /* [8,192] calls of all clients at a time; more are RESOURCE_EXHAUSTED */
+    unsigned
+        max_calls; /* [8,192] calls of all clients at a time, 7/8 of them of one user, 1/8 of one process (and as many again in processes with at most 64); more are
+                             RESOURCE_EXHAUSTED: who floods hcsd does so to itself */
 };
 
 /* Makes the pipe's name ours and prepares; nothing is answered yet. FAILED_PRECONDITION: the name is held by another

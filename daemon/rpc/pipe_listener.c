@@ -1,4 +1,4 @@
-#include "daemon/rpc/pipe_listener.h"
+#include "daemon/rpc/pipe_connection.h"
 
 #include <windows.h>
 
@@ -23,50 +23,6 @@
 #define CLOSE_MS  5000u
 
 #define FIRST_MAX 4096u /* more than the opening, so that it comes in one read */
-
-enum state { LISTENING, HANDSHAKE, SERVED };
-
-struct pipe_connection {
-    atomic_int references; /* the stream's, and those handed out */
-    struct pipe_listener *listener;
-    struct pipe_stream *stream;
-    struct pipe_identity identity;
-    uint64_t number;
-    unsigned slot;
-    /* Guarded by the listener's lock. */
-    enum state state;
-    uint64_t deadline; /* of the handshake, clock_ms */
-    bool timed_out;
-    struct pipe_connection *next, *previous;
-    /* Used by one thread at a time. */
-    uint8_t *first;
-    unsigned first_size;
-};
-
-struct pipe_listener {
-    struct pipe_listener_options options;
-    char *pipe_text;
-    wchar_t *pipe;
-    PSECURITY_DESCRIPTOR descriptor;
-    HANDLE anchor; /* holds the name and takes no client; NULL where that does not work, once others hold it */
-    bool held;     /* the anchor takes no client */
-    TP_TIMER *timer;
-    _Atomic uint64_t timer_due; /* clock_ms; 0: not armed. Written under the lock */
-    void (*serve)(void *context, struct pipe_connection *connection, const uint8_t *first, size_t size);
-    void *serve_context;
-    SRWLOCK lock; /* everything below */
-    bool stopping;
-    void (*stopped)(void *context);
-    void *stopped_context;
-    struct pipe_connection *all;
-    struct pipe_connection **slots; /* accepted clients */
-    unsigned listening, handshakes, served;
-    unsigned inside;            /* callbacks that still need the listener */
-    CONDITION_VARIABLE changed; /* `all` or `inside` went down */
-    uint64_t retry_at;          /* when to make instances again; 0: none failed */
-    uint64_t last_number, accepted;
-    struct refusals refusals;
-};
 
 static void listen_more(struct pipe_listener *listener);
 static void release(struct pipe_listener *listener);
@@ -171,15 +127,6 @@ void pipe_connection_writing(struct pipe_connection *connection)
 
 /* ---- connections ---- */
 
-void pipe_connection_unref(struct pipe_connection *connection)
-{
-    if (connection == NULL || atomic_fetch_sub(&connection->references, 1) != 1)
-        return;
-    pipe_identity_free(&connection->identity);
-    free(connection->first);
-    free(connection);
-}
-
 static bool idle_locked(const struct pipe_listener *listener)
 {
     return listener->stopping && listener->listening == 0 && listener->handshakes == 0 && listener->inside == 0;
@@ -238,6 +185,9 @@ void pipe_connection_closed(struct pipe_connection *connection)
 static const char *too_many_locked(const struct pipe_listener *listener, const struct pipe_connection *connection)
 {
     unsigned user = 0, process = 0;
+    unsigned calls = listener->options.max_process_calls;
+    if (calls != 0 && atomic_load(&listener->process_calls[connection->process_bucket]) > calls)
+        return "its process has too many calls under way";
     for (const struct pipe_connection *other = listener->all; other != NULL; other = other->next) {
         if (other->state != SERVED || strcmp(other->identity.sid, connection->identity.sid) != 0)
             continue;
@@ -275,6 +225,7 @@ static bool handshake_end(struct pipe_connection *connection)
     }
     connection->identity = result.identity;
     pipe_identity_look_up(&connection->identity);
+    pipe_connection_find_buckets(connection);
 
     AcquireSRWLockExclusive(&listener->lock);
     const char *why = too_many_locked(listener, connection);
@@ -559,6 +510,23 @@ void pipe_listener_close(struct pipe_listener *listener)
     free(listener);
 }
 
+void pipe_connection_drop_process(struct pipe_connection *connection, const char *why)
+{
+    struct pipe_listener *listener = connection->listener;
+    bool dropped = false;
+    AcquireSRWLockExclusive(&listener->lock);
+    for (struct pipe_connection *other = listener->all; other != NULL; other = other->next) {
+        if (other->state != SERVED || other->dropped || other->identity.pid != connection->identity.pid ||
+            strcmp(other->identity.sid, connection->identity.sid) != 0)
+            continue;
+        other->dropped = dropped = true;
+        pipe_stream_shutdown(other->stream);
+    }
+    ReleaseSRWLockExclusive(&listener->lock);
+    if (dropped)
+        refused(connection, why);
+}
+
 unsigned pipe_listener_abort(struct pipe_listener *listener, uint64_t milliseconds)
 {
     unsigned count = 0;
@@ -582,50 +550,4 @@ void pipe_listener_count(struct pipe_listener *listener, struct pipe_listener_co
     *ret_counters = (struct pipe_listener_counters){listener->accepted, listener->refusals.count, listener->handshakes,
                                                     listener->served};
     ReleaseSRWLockShared(&listener->lock);
-}
-
-struct pipe_connection *pipe_listener_find(struct pipe_listener *listener, uint64_t number, unsigned slot)
-{
-    struct pipe_connection *connection = NULL;
-    AcquireSRWLockShared(&listener->lock);
-    if (slot < listener->options.max_connections)
-        connection = listener->slots[slot];
-    if (connection != NULL && (connection->number != number || connection->state != SERVED))
-        connection = NULL;
-    if (connection != NULL)
-        atomic_fetch_add(&connection->references, 1);
-    ReleaseSRWLockShared(&listener->lock);
-    return connection;
-}
-
-uint64_t pipe_connection_number(const struct pipe_connection *connection)
-{
-    return connection->number;
-}
-
-const struct pipe_identity *pipe_connection_identity(const struct pipe_connection *connection)
-{
-    return &connection->identity;
-}
-
-struct pipe_stream *pipe_connection_stream(struct pipe_connection *connection)
-{
-    return connection->stream;
-}
-
-void pipe_connection_peer(const struct pipe_connection *connection, char peer[PIPE_PEER_SIZE])
-{
-    snprintf(peer, PIPE_PEER_SIZE, "npipe:conn=%" PRIu64 ";pid=%" PRIu32 ";slot=%u", connection->number,
-             connection->identity.pid, connection->slot);
-}
-
-bool pipe_peer_parse(const char *peer, uint64_t *ret_number, unsigned *ret_slot)
-{
-    static const char start[] = "npipe:conn=", slot[] = ";slot=";
-    const char *at = strstr(peer, slot);
-    if (strncmp(peer, start, sizeof start - 1) != 0 || at == NULL)
-        return false;
-    *ret_number = strtoull(peer + sizeof start - 1, NULL, 10);
-    *ret_slot = (unsigned)strtoul(at + sizeof slot - 1, NULL, 10);
-    return true;
 }

@@ -36,6 +36,7 @@ struct pipe_listener_options {
     unsigned max_user_connections;    /* [192] of one SID */
     unsigned max_process_connections; /* [64] of one SID and pid */
     unsigned max_handshakes;          /* [64] clients not yet identified */
+    unsigned max_process_calls;       /* [none] whoever has more under way gets no further connection */
 };
 
 /* Makes the name ours: creates the first instance and keeps one that takes no client until pipe_listener_close, so that
@@ -73,6 +74,13 @@ void pipe_listener_count(struct pipe_listener *listener, struct pipe_listener_co
 /* A connection by the number and slot that pipe_connection_peer names; a reference, or NULL when it is gone. */
 struct pipe_connection *pipe_listener_find(struct pipe_listener *listener, uint64_t number, unsigned slot);
 void pipe_connection_unref(struct pipe_connection *connection);
+
+/* Calls of a connection, counted for its user and its process until they are over, also when the connection is closed. */
+void pipe_connection_call_begun(struct pipe_connection *connection);
+void pipe_connection_call_ended(struct pipe_connection *connection);
+void pipe_connection_count_calls(const struct pipe_connection *connection, unsigned *ret_user, unsigned *ret_process);
+/* Shuts all connections of the connection's user and process down, with one event CLIENT_REFUSED. */
+void pipe_connection_drop_process(struct pipe_connection *connection, const char *why);
 
 uint64_t pipe_connection_number(const struct pipe_connection *connection);
 /* Valid from `serve` on, for as long as the connection is referenced. */

@@ -1,0 +1,97 @@
+#include "daemon/rpc/pipe_connection.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- its life ---- */
+
+void pipe_connection_unref(struct pipe_connection *connection)
+{
+    if (connection == NULL || atomic_fetch_sub(&connection->references, 1) != 1)
+        return;
+    pipe_identity_free(&connection->identity);
+    free(connection->first);
+    free(connection);
+}
+
+struct pipe_connection *pipe_listener_find(struct pipe_listener *listener, uint64_t number, unsigned slot)
+{
+    struct pipe_connection *connection = NULL;
+    AcquireSRWLockShared(&listener->lock);
+    if (slot < listener->options.max_connections)
+        connection = listener->slots[slot];
+    if (connection != NULL && (connection->number != number || connection->state != SERVED))
+        connection = NULL;
+    if (connection != NULL)
+        atomic_fetch_add(&connection->references, 1);
+    ReleaseSRWLockShared(&listener->lock);
+    return connection;
+}
+
+/* ---- its calls ---- */
+
+/* FNV-1a of the SID, and of the pid behind it. */
+void pipe_connection_find_buckets(struct pipe_connection *connection)
+{
+    uint32_t value = 2166136261u;
+    for (const char *at = connection->identity.sid; *at != 0; at++)
+        value = (value ^ (unsigned char)*at) * 16777619u;
+    connection->user_bucket = value % CALL_BUCKETS;
+    for (uint32_t pid = connection->identity.pid; pid != 0; pid >>= 8)
+        value = (value ^ (pid & 255)) * 16777619u;
+    connection->process_bucket = value % CALL_BUCKETS;
+}
+
+void pipe_connection_call_begun(struct pipe_connection *connection)
+{
+    atomic_fetch_add(&connection->listener->user_calls[connection->user_bucket], 1);
+    atomic_fetch_add(&connection->listener->process_calls[connection->process_bucket], 1);
+}
+
+void pipe_connection_call_ended(struct pipe_connection *connection)
+{
+    atomic_fetch_sub(&connection->listener->user_calls[connection->user_bucket], 1);
+    atomic_fetch_sub(&connection->listener->process_calls[connection->process_bucket], 1);
+}
+
+void pipe_connection_count_calls(const struct pipe_connection *connection, unsigned *ret_user, unsigned *ret_process)
+{
+    *ret_user = atomic_load(&connection->listener->user_calls[connection->user_bucket]);
+    *ret_process = atomic_load(&connection->listener->process_calls[connection->process_bucket]);
+}
+
+/* ---- telling ---- */
+
+uint64_t pipe_connection_number(const struct pipe_connection *connection)
+{
+    return connection->number;
+}
+
+const struct pipe_identity *pipe_connection_identity(const struct pipe_connection *connection)
+{
+    return &connection->identity;
+}
+
+struct pipe_stream *pipe_connection_stream(struct pipe_connection *connection)
+{
+    return connection->stream;
+}
+
+void pipe_connection_peer(const struct pipe_connection *connection, char peer[PIPE_PEER_SIZE])
+{
+    snprintf(peer, PIPE_PEER_SIZE, "npipe:conn=%" PRIu64 ";pid=%" PRIu32 ";slot=%u", connection->number,
+             connection->identity.pid, connection->slot);
+}
+
+bool pipe_peer_parse(const char *peer, uint64_t *ret_number, unsigned *ret_slot)
+{
+    static const char start[] = "npipe:conn=", slot[] = ";slot=";
+    const char *at = strstr(peer, slot);
+    if (strncmp(peer, start, sizeof start - 1) != 0 || at == NULL)
+        return false;
+    *ret_number = strtoull(peer + sizeof start - 1, NULL, 10);
+    *ret_slot = (unsigned)strtoul(at + sizeof slot - 1, NULL, 10);
+    return true;
+}

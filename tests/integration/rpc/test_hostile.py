@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""Hostile clients beside one that behaves: garbage, half-open, silent, oversized, 10,000 streams, slow readers, connection
+floods, all at once. The good client never fails, hcsd's memory stays bounded, what the attackers held is given back, and the
+service stops cleanly. Prints the good client's p50 and p99 quiet and under attack; judging them is bench's."""
+
+import json
+import os
+import re
+import sys
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from host import BIN, BUILD, Host, wait_until  # noqa: E402
+
+HOSTILE = os.path.join(BUILD, "tests", "hostile.exe")
+SECONDS = int(os.environ.get("HCSD_HOSTILE_SECONDS", "30"))
+PEAK_MB = 600  # of resident memory: Wine spends about 1 MB on each of hcsd's threads
+
+
+class Hostile(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.host = Host("hostile", debug="+eventlog,fixme+advapi").boot()
+        cls.host.write_config()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.host.end()
+
+    def state(self):
+        match = re.search(r"STATE\s*:\s*\d+\s+(\w+)", self.host.run("sc.exe", "query", "hcsd").text)
+        return match.group(1) if match else None
+
+    def memory(self, pid, what):
+        with open(f"/proc/{pid}/status", encoding="ascii") as status:
+            return int(re.search(rf"{what}:\s+(\d+) kB", status.read()).group(1)) / 1024
+
+    def good(self, seconds):
+        return self.host.start(HOSTILE, "good", str(seconds))
+
+    def result(self, process):
+        output, errors = process.communicate(timeout=SECONDS + 120)
+        self.assertEqual(0, process.returncode, errors)
+        return json.loads(output)
+
+    def test_hostile_clients(self):
+        registered = self.host.run(os.path.join(BIN, "hcsd.exe"), "--register-service")
+        self.assertEqual(0, registered.status, registered.error_text)
+        self.host.run("sc.exe", "start", "hcsd")
+        wait_until("the service runs", lambda: self.state() == "RUNNING")
+        quiet = self.result(self.good(max(3, SECONDS // 10)))
+        self.assertEqual((0, ""), (quiet["errors"], quiet["first_error"]))
+        pid = min(self.host.unix_pid("hcsd.exe"))
+
+        good = self.good(SECONDS)
+        attack = self.host.start(HOSTILE, "attack", str(SECONDS))
+        made, served = self.result(attack), self.result(good)
+        print(f"# attacks: {json.dumps(made)}\n# good client quiet: {json.dumps(quiet)}\n# under attack: {json.dumps(served)}\n"
+              f"# p99 ratio {served['p99_us'] / max(1, quiet['p99_us']):.2f}; memory peak {self.memory(pid, 'VmHWM'):.0f} MB, "
+              f"now {self.memory(pid, 'VmRSS'):.0f} MB", flush=True)
+        for name, counts in made.items():
+            self.assertGreater(counts["times"], 0, name)
+            self.assertEqual(0, counts["unexpected"], f"{name}: the server has not hung up")
+        self.assertGreater(served["calls"], 0)
+        self.assertEqual((0, ""), (served["errors"], served["first_error"]), "the good client never fails")
+        self.assertLess(self.memory(pid, "VmHWM"), PEAK_MB)
+
+        # What they held is given back: but for the one that asks, nobody is connected, and nothing is under way.
+        wait_until("their connections are gone", lambda: self.host.ctl("diag").json["connections"] == 1, 60)
+        self.assertEqual([], self.host.ctl("diag").json["operations"])
+        self.assertEqual({"tasks": []}, self.host.ctl("task", "ls").json)
+
+        stopped = self.host.run("sc.exe", "stop", "hcsd")
+        self.assertEqual(0, stopped.status, stopped.text)
+        wait_until("the service has stopped within its bound", lambda: self.state() == "STOPPED", 25)
+        codes = re.findall(r"_EXIT_CODE\s*:\s*(\d+)", self.host.run("sc.exe", "query", "hcsd").text)
+        self.assertEqual(["0", "0"], codes)
+        wait_until("no process is left", lambda: not self.host.unix_pid("hcsd.exe"))
+        events = [int(number, 16) & 0xFFFF for number in re.findall(r"ReportEventW \([0-9A-F]+,0x\w+,0x\w+,0x(\w+),", self.host.boot_text())]
+        self.assertIn(2, events, "stopped, not forced")
+        self.assertNotIn(4, events)
+        # Refused clients are told, and no flood of events: 5 at once, then one every 12 s.
+        self.assertLessEqual(events.count(8), 5 + SECONDS // 12 + 10)
+        self.assertGreater(events.count(8), 0)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
