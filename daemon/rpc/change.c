@@ -51,7 +51,8 @@ char *change_text(const struct rpc_service *service, const struct rpc_method *me
             (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0 ||
             !is_listed(field->name, names, sizeof names / sizeof names[0]))
             continue;
-        const char *value = *(char *const *)((const char *)request + field->offset);
+        const void *member = (const char *)request + field->offset;
+        const char *value = *(char *const *)member;
         if (value == NULL || *value == 0)
             continue;
         char *shown = text_printable(value, strlen(value), VALUE_MAX);

@@ -17,7 +17,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (config != NULL) {
         for (size_t i = 0; i < config_key_count; i++) {
             const struct config_key *key = &config_keys[i];
-            unsigned value = key->type == CONFIG_NUMBER ? *(unsigned *)((char *)config + key->offset) : key->minimum;
+            const void *member = (char *)config + key->offset;
+            unsigned value = key->type == CONFIG_NUMBER ? *(const unsigned *)member : key->minimum;
             if (value < key->minimum || (key->type == CONFIG_NUMBER && value > key->maximum))
                 abort();
         }

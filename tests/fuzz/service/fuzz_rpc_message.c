@@ -29,7 +29,8 @@ static void check_strings(const ProtobufCMessage *message)
         if (field->type != PROTOBUF_C_TYPE_STRING || field->label == PROTOBUF_C_LABEL_REPEATED ||
             (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0)
             continue;
-        const char *text = *(char *const *)((const char *)message + field->offset);
+        const void *member = (const char *)message + field->offset;
+        const char *text = *(char *const *)member;
         if (text != NULL && !text_is_utf8(text, strlen(text)))
             abort();
     }
