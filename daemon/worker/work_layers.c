@@ -8,6 +8,7 @@
 #include "base/win.h"
 #include "daemon/worker/message.h"
 #include "daemon/worker/work.h"
+#include "daemon/worker/worker.h"
 #include "layer/volume.h"
 
 #define LISTED_MAX 10000
@@ -282,6 +283,13 @@ json_t *work_clean(struct work *work)
     return end_of_cleaning(release_error, remove_error, left, left_total, "it was removed entry by entry");
 }
 
+static bool rename_folder(const wchar_t *from, const wchar_t *to)
+{
+    return MoveFileExW(from, to, 0);
+}
+
+bool (*worker_rename_folder)(const wchar_t *from, const wchar_t *to) = rename_folder;
+
 /* Renaming succeeds only when nobody has anything below open: so it is tried for what it tells, and for a name that says
  * what the folder is. */
 static char *try_rename(const char *folder)
@@ -290,7 +298,7 @@ static char *try_rename(const char *folder)
     wchar_t *from = NULL, *to = NULL;
     struct error *error = win_path(folder, &from);
     error_keep_first(&error, win_path(renamed, &to));
-    bool moved = error == NULL && MoveFileExW(from, to, 0);
+    bool moved = error == NULL && worker_rename_folder(from, to);
     error_free(error);
     free(from);
     free(to);

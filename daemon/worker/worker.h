@@ -17,5 +17,8 @@ int worker_main(int argc, wchar_t **argv);
 /* A test's worker image may block, crash or note here what a job has reached: called on the job's thread as each phase
  * begins. NULL in hcsd.exe. */
 extern void (*worker_phase_hook)(const char *kind, const char *phase);
+/* MoveFileExW, and what a test puts in its place: Windows refuses to rename a folder below which anything is open, Wine does
+ * not. */
+extern bool (*worker_rename_folder)(const wchar_t *from, const wchar_t *to);
 
 #endif

@@ -76,6 +76,8 @@ class Host:
         self.drive_c = os.path.join(self.prefix, "drive_c")
         self.environment = dict(os.environ)
         self.debug = debug
+        self.program = os.path.join(BIN, "hcsd.exe")
+        self.emulator = EMULATOR
         self.daemon = None
         self.processes = []
 
@@ -170,13 +172,13 @@ class Host:
 
     def books(self):
         """What the emulator's broker holds, as hcsemu.exe --books tells it."""
-        return self.run(os.path.join(EMULATOR, "hcsemu.exe"), "--books").json
+        return self.run(os.path.join(self.emulator, "hcsemu.exe"), "--books").json
 
     # ---- hcsd ---------------------------------------------------------------------------------------------------
 
     def write_config(self, **settings):
         """Writes the default configuration file: the emulator, and `settings` (nested dictionaries)."""
-        config = {"hcs": {"library": self.windows(os.path.join(EMULATOR, "vmcompute.dll"))}}
+        config = {"hcs": {"library": self.windows(os.path.join(self.emulator, "vmcompute.dll"))}}
         for key, value in settings.items():
             if isinstance(value, dict):
                 config.setdefault(key, {}).update(value)
@@ -189,7 +191,7 @@ class Host:
         """Starts hcsd.exe --console and waits until it says that it answers."""
         log_path = os.path.join(self.drive_c, "hcsd-console.log")
         log = open(log_path, "wb")
-        self.daemon = self.start(os.path.join(BIN, "hcsd.exe"), "--console", stdout=log, stderr=log)
+        self.daemon = self.start(self.program, "--console", stdout=log, stderr=log)
         self.daemon.log_path = log_path
         log.close()
 

@@ -267,10 +267,12 @@ static HRESULT callback_register(const char *call, enum object_kind kind, void *
 static HRESULT callback_unregister(const char *call, HCS_CALLBACK registration)
 {
     struct fault fault = {0};
-    struct error *error = gate_pass(call, "", &fault);
+    char *name = object_registered_name(registration);
+    struct error *error = gate_pass(call, name, &fault);
     if (error == NULL)
         error = object_unregister(registration);
     fault_free(&fault);
+    free(name);
     return result_end(error);
 }
 

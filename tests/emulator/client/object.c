@@ -371,6 +371,16 @@ struct error *object_register(uint64_t handle, enum object_kind kind, HCS_NOTIFI
     return error;
 }
 
+char *object_registered_name(HCS_CALLBACK key)
+{
+    AcquireSRWLockShared(&tables.lock);
+    const struct registration *registration = registration_find((uint64_t)(UINT_PTR)key);
+    const struct object *object = registration != NULL ? object_find(registration->handle) : NULL;
+    char *name = str_copy(object != NULL ? object->name : "");
+    ReleaseSRWLockShared(&tables.lock);
+    return name;
+}
+
 struct error *object_unregister(HCS_CALLBACK key)
 {
     struct registration *registration;

@@ -39,6 +39,8 @@ bool object_drop(uint64_t handle, enum object_kind kind);
 struct error *object_register(uint64_t handle, enum object_kind kind, HCS_NOTIFICATION_CALLBACK callback, void *context,
                               HCS_CALLBACK *ret_registration) ERROR_MUST_CHECK;
 struct error *object_unregister(HCS_CALLBACK registration) ERROR_MUST_CHECK;
+/* The name of the object that a registration is on, "" when that is closed; the caller frees it. */
+char *object_registered_name(HCS_CALLBACK registration);
 
 /* From the broker: something happened. */
 void object_notify(uint64_t handle, uint32_t type, int32_t status, uint32_t delay_ms, bool twice);

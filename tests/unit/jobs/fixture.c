@@ -318,6 +318,8 @@ static void check_journal_is_empty(const struct fixture *fixture)
     free(folder);
 }
 
+static void stop_broker(const struct fixture *fixture);
+
 void fixture_close(struct fixture *fixture)
 {
     if (fixture->jobs != NULL)
@@ -326,6 +328,7 @@ void fixture_close(struct fixture *fixture)
     if (fixture_count_entries(fixture->staging) != 0)
         fail_msg("the staging folder is not empty");
     check_journal_is_empty(fixture);
+    stop_broker(fixture);
     char *texts[] = {fixture->root,  fixture->emulator, fixture->library, fixture->staging,
                      fixture->state, fixture->out,      fixture->layers};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
@@ -389,9 +392,10 @@ void fixture_phase_fault(const struct fixture *fixture, const char *fault)
 
 /* ---- the emulator's books ------------------------------------------------------------------------------------------ */
 
-json_t *fixture_books(const struct fixture *fixture)
+/* Runs the broker's program; what it said, NUL-terminated. */
+static struct buffer ask_broker(const struct fixture *fixture, const char *option)
 {
-    char *program = path_join(fixture->emulator, "hcsemu.exe"), *line = str_format("\"%s\" --books", program);
+    char *program = path_join(fixture->emulator, "hcsemu.exe"), *line = str_format("\"%s\" %s", program, option);
     wchar_t *wide_line = wide(line);
     SECURITY_ATTRIBUTES inherited = {.nLength = sizeof inherited, .bInheritHandle = TRUE};
     HANDLE ours = NULL, theirs = NULL;
@@ -411,15 +415,28 @@ json_t *fixture_books(const struct fixture *fixture)
     CloseHandle(ours);
     CloseHandle(information.hThread);
     CloseHandle(information.hProcess);
+    free(wide_line);
+    free(line);
+    free(program);
+    return output;
+}
+
+json_t *fixture_books(const struct fixture *fixture)
+{
+    struct buffer output = ask_broker(fixture, "--books");
     json_error_t where;
     json_t *books = json_loadb((const char *)output.data, output.size, 0, &where);
     if (books == NULL)
         fail_msg("hcsemu --books: %s: %s", where.text, output.data != NULL ? (const char *)output.data : "");
     buffer_free(&output);
-    free(wide_line);
-    free(line);
-    free(program);
     return books;
+}
+
+/* It would live as long as the prefix otherwise. */
+static void stop_broker(const struct fixture *fixture)
+{
+    struct buffer output = ask_broker(fixture, "--stop");
+    buffer_free(&output);
 }
 
 void fixture_check_released(const struct fixture *fixture)
