@@ -58,6 +58,8 @@ struct daemon {
     struct health_service *health;
     struct reflection_service *reflection;
     struct rpc_server *server;
+    volatile LONG ending;  /* nothing makes it serve again */
+    volatile LONG lost;    /* the connection to HCS, until it answers again */
     PTP_TIMER hcs_timer; /* armed while HCS cannot be used */
     bool hcs_told;       /* that it cannot be used; the start's thread, then the timer's */
 };
@@ -188,11 +190,17 @@ static const char *library_path(const struct daemon *daemon)
     return daemon->config->hcs_library == NULL ? "vmcompute.dll of System32" : daemon->config->hcs_library;
 }
 
+static void set_health(struct daemon *daemon, bool usable)
+{
+    if (daemon->health != NULL)
+        health_service_set(daemon->health, NULL, usable && !daemon->ending && !daemon->lost);
+}
+
 /* Serving or not, by whether HCS can be used; as long as it cannot it is looked for again. */
 static void look_for_hcs(struct daemon *daemon)
 {
     struct error *error = hcs_library_require(daemon->library, HCS_EXPORT_HcsEnumerateComputeSystems);
-    health_service_set(daemon->health, NULL, error == NULL);
+    set_health(daemon, error == NULL);
     if (error == NULL)
         return;
     if (!daemon->hcs_told) {
@@ -219,9 +227,29 @@ static void calls_exhausted(void *context, uint32_t lost)
 {
     struct daemon *daemon = context;
     (void)lost;
-    if (daemon->health != NULL)
-        health_service_set(daemon->health, NULL, false);
+    InterlockedExchange(&daemon->ending, 1);
+    set_health(daemon, false);
     daemon->options.exhausted(daemon->options.context);
+}
+
+/* vmcompute has ended: what was in flight has failed. */
+static void hcs_disconnected(void *context)
+{
+    struct daemon *daemon = context;
+    InterlockedExchange(&daemon->lost, 1);
+    set_health(daemon, false);
+    if (daemon->tasks != NULL)
+        tasks_reconnect(daemon->tasks);
+}
+
+static void hcs_reconnected(void *context, unsigned running)
+{
+    struct daemon *daemon = context;
+    char *count = str_format("%u", running);
+    InterlockedExchange(&daemon->lost, 0);
+    set_health(daemon, true);
+    event_emit(EVENT_HCS_RECONNECTED, count);
+    free(count);
 }
 
 static struct error *open_hcs(struct daemon *daemon)
@@ -236,7 +264,7 @@ static struct error *open_hcs(struct daemon *daemon)
     if (error == NULL)
         error = guard_new(&guard, &daemon->guard);
     if (error == NULL)
-        error = compute_new(daemon->library, daemon->guard, NULL, NULL, &daemon->compute);
+        error = compute_new(daemon->library, daemon->guard, hcs_disconnected, daemon, &daemon->compute);
     return error;
 }
 
@@ -361,8 +389,11 @@ static struct error *open_tasks(struct daemon *daemon)
     options.mount_in_vm = mount_in_vm;
     options.is_machine = is_machine;
     options.event = task_event;
+    options.reconnected = hcs_reconnected;
     options.context = daemon;
     struct error *error = tasks_open(&options, &daemon->tasks);
+    if (error == NULL && daemon->lost) /* before hcs_disconnected could see the tasks */
+        tasks_reconnect(daemon->tasks);
     free(state);
     return error;
 }
@@ -526,7 +557,8 @@ static void drain(struct daemon *daemon, uint64_t end, const struct daemon_progr
     event_emit(EVENT_SERVICE_DRAINING, operations, seconds);
     free(seconds);
     free(operations);
-    health_service_set(daemon->health, NULL, false);
+    InterlockedExchange(&daemon->ending, 1);
+    set_health(daemon, false);
     rpc_server_drain(daemon->server);
     jobs_drain(daemon->jobs);
     tasks_drain(daemon->tasks);

@@ -128,7 +128,8 @@ struct error *call_error(const struct compute_call *call)
 {
     if (call->result >= 0)
         return NULL;
-    struct error *error = error_hresult((uint32_t)call->result, call->base.name, call->base.object, NULL);
+    const char *name = call->culprit != NULL ? call->culprit : call->base.name;
+    struct error *error = error_hresult((uint32_t)call->result, name, call->base.object, NULL);
     char *text = win_text(call->result_text);
     error_add_hcs_result(error, text);
     free(text);
@@ -163,9 +164,12 @@ void call_discard_handle(struct compute_call *call, bool process)
     HRESULT(WINAPI * unregister)
     (HCS_CALLBACK) = process ? library->HcsUnregisterProcessCallback : library->HcsUnregisterComputeSystemCallback;
     HRESULT(WINAPI * close)(void *) = process ? library->HcsCloseProcess : library->HcsCloseComputeSystem;
+    const char *culprit = NULL;
     if (call->registration != NULL && unregister != NULL) {
-        guard_step(&call->base, process ? "HcsUnregisterProcessCallback" : "HcsUnregisterComputeSystemCallback");
+        const char *name = process ? "HcsUnregisterProcessCallback" : "HcsUnregisterComputeSystemCallback";
+        guard_step(&call->base, name);
         result = unregister(call->registration);
+        culprit = result < 0 ? name : NULL;
     }
     if (call->raw != NULL && close != NULL) {
         guard_step(&call->base, process ? "HcsCloseProcess" : "HcsCloseComputeSystem");
@@ -175,6 +179,7 @@ void call_discard_handle(struct compute_call *call, bool process)
     call->registration = NULL;
     call->raw = NULL;
     call->result = result;
+    call->culprit = culprit;
 }
 
 struct error *object_call(struct object *object, enum hcs_export export, compute_run run, const char *text,

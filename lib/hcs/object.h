@@ -62,6 +62,7 @@ struct compute_call {
     uint32_t pid;
     struct error *error; /* the library lacks the export */
     HRESULT result;
+    const char *culprit; /* the call that result is of, where it is not base.name; static */
     PWSTR document;    /* properties, list */
     PWSTR result_text; /* HCS's result document */
     void *raw;         /* a new handle, and its registration */

@@ -41,8 +41,10 @@ static void register_process(struct compute_call *call)
     guard_step(&call->base, "HcsRegisterProcessCallback");
     HRESULT result =
         library->HcsRegisterProcessCallback(call->raw, watch_notified, watch_context(call->watch), &call->registration);
-    if (result < 0)
+    if (result < 0) {
         call->result = result;
+        call->culprit = "HcsRegisterProcessCallback";
+    }
 }
 
 /* Ends a process that nobody will own. */
@@ -69,10 +71,12 @@ static void run_create(struct compute_call *call)
     if (call->error == NULL && call->result >= 0)
         return;
     HRESULT result = call->result;
+    const char *culprit = call->culprit;
     drop_pipes(call);
     terminate_new(call);
     call_discard_handle(call, true);
     call->result = result;
+    call->culprit = culprit;
 }
 
 static void run_open(struct compute_call *call)
@@ -84,8 +88,10 @@ static void run_open(struct compute_call *call)
     if (call->error == NULL && call->result >= 0)
         return;
     HRESULT result = call->result;
+    const char *culprit = call->culprit;
     call_discard_handle(call, true);
     call->result = result;
+    call->culprit = culprit;
 }
 
 static const char *late_create(struct guard_call *base)

@@ -18,8 +18,10 @@ static void register_system(struct compute_call *call)
     guard_step(&call->base, "HcsRegisterComputeSystemCallback");
     HRESULT result = library->HcsRegisterComputeSystemCallback(call->raw, watch_notified, watch_context(call->watch),
                                                                &call->registration);
-    if (result < 0)
+    if (result < 0) {
         call->result = result;
+        call->culprit = "HcsRegisterComputeSystemCallback";
+    }
 }
 
 /* Ends a system that nobody will own. Where it cannot be ended, the janitor finds it by its owner. */
@@ -46,9 +48,11 @@ static void run_create(struct compute_call *call)
     if (call->error == NULL && (call->result >= 0 || (pending && call_is_pending(call))))
         return;
     HRESULT result = call->result;
+    const char *culprit = call->culprit;
     terminate_new(call);
     call_discard_handle(call, false);
     call->result = result;
+    call->culprit = culprit;
 }
 
 static const char *late_create(struct guard_call *base)
@@ -71,8 +75,10 @@ static void run_open(struct compute_call *call)
     if (call->error == NULL && call->result >= 0)
         return;
     HRESULT result = call->result;
+    const char *culprit = call->culprit;
     call_discard_handle(call, false);
     call->result = result;
+    call->culprit = culprit;
 }
 
 static const char *late_open(struct guard_call *base)

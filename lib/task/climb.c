@@ -19,10 +19,10 @@ static void run_rung(void *context);
 
 /* ---- the calls ---- */
 
-static struct error *terminate_fresh(struct container *container, const struct guard_wait *wait, bool *ret_gone)
+struct error *system_end_by_id(struct tasks *tasks, const char *id, const struct guard_wait *wait, bool *ret_gone)
 {
     struct hcs_system *fresh;
-    struct error *error = hcs_system_open(container->tasks->compute, container->init.texts->id, wait, &fresh);
+    struct error *error = hcs_system_open(tasks->compute, id, wait, &fresh);
     if (error && error->kind == ERROR_KIND_NOT_FOUND) {
         *ret_gone = true;
         error_free(error);
@@ -113,7 +113,7 @@ static struct error *make_call(struct container *container, enum rung rung, cons
             return hcs_system_terminate(container->system, wait, ret_gone);
         /* fall through */
     case RUNG_FRESH:
-        return terminate_fresh(container, wait, ret_gone);
+        return system_end_by_id(container->tasks, container->init.texts->id, wait, ret_gone);
     case RUNG_PROCESSES:
         return terminate_processes(container, wait, ret_gone);
     default:

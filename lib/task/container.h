@@ -164,6 +164,7 @@ struct tasks {
     struct error *(*mount_in_vm)(void *context, const struct machines_mount *mount, struct uvm_mounted *ret_mounted);
     bool (*is_machine)(void *context, const char *id);
     void (*event)(void *context, const char *topic, const struct task_view *view);
+    void (*reconnected)(void *context, unsigned running);
     void *context;
 
     SRWLOCK lock;
@@ -177,6 +178,13 @@ struct tasks {
     struct operations *endings;  /* reaps, ladders, deletes: must never wait behind a create that hangs. Timers too */
     _Atomic unsigned in_flight;
     struct journal *journal;
+    struct sweep {
+        bool under_way; /* under `lock` */
+        bool again;     /* the connection broke meanwhile */
+        bool reconnect; /* whoever asked is to be told */
+        unsigned tries;
+        struct timer timer;
+    } sweep;
 };
 
 void tasks_unref(struct tasks *tasks);
@@ -310,6 +318,9 @@ void container_unsave(struct container *container);
 
 /* Makes the containers that the journal knows, and begins to take them up again. */
 struct error *tasks_recover(struct tasks *tasks) ERROR_MUST_CHECK;
+/* Ends a system by its id alone; that there is none is success and *ret_gone. */
+struct error *system_end_by_id(struct tasks *tasks, const char *id, const struct guard_wait *wait,
+                               bool *ret_gone) ERROR_MUST_CHECK;
 
 /* Bounds for the calls of lanes and ladders. */
 static inline uint32_t rung_ms(const struct tasks *tasks)

@@ -181,10 +181,15 @@ static struct error *create(struct container *container, const struct create_req
 }
 
 /* Everything is tried; what stays is journalled by whoever could not undo it. */
-static void undo(struct container *container)
+static void undo(struct container *container, bool lost)
 {
     struct tasks *tasks = container->tasks;
     struct guard_wait wait = {rung_ms(tasks), NULL};
+    /* With the connection the handle was lost, and with it what the call may have made. */
+    if (lost) {
+        bool gone;
+        error_free(system_end_by_id(tasks, container->init.texts->id, &wait, &gone));
+    }
     if (container->system) {
         error_free(hcs_system_terminate(container->system, &wait, NULL));
         error_free(hcs_system_close(container->system));
@@ -234,7 +239,7 @@ static void step_create(struct container *container, void *argument)
             event_emit(EVENT_TASK_CREATE_FAILED, request->create.id, text);
             free(text);
         }
-        undo(container);
+        undo(container, error->kind == ERROR_KIND_UNAVAILABLE);
         request->done(request->context, error, NULL);
     } else {
         AcquireSRWLockShared(&container->lock);

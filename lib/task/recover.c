@@ -79,6 +79,14 @@ void container_unsave(struct container *container)
 
 /* ---- taking up ---- */
 
+static uint64_t pause_ms(unsigned tries)
+{
+    uint64_t pause = RETRY_FIRST_MS;
+    for (unsigned i = 0; i < tries && pause < RETRY_MAX_MS; i++)
+        pause *= 2;
+    return pause < RETRY_MAX_MS ? pause : RETRY_MAX_MS;
+}
+
 static void retry(void *context)
 {
     struct container *container = context;
@@ -94,12 +102,8 @@ static void retry_later(struct container *container, struct error *error)
         free(text);
         error_free(error);
     }
-    uint64_t pause = RETRY_FIRST_MS;
-    for (unsigned i = 0; i < container->reattach_tries && pause < RETRY_MAX_MS; i++)
-        pause *= 2;
-    container->reattach_tries++;
     if (timer_set(container->tasks->endings, &container->reattach_timer,
-                  clock_ms() + (pause < RETRY_MAX_MS ? pause : RETRY_MAX_MS), retry, container))
+                  clock_ms() + pause_ms(container->reattach_tries++), retry, container))
         container_ref(container);
 }
 
@@ -132,6 +136,48 @@ struct error *container_reopen_init(struct container *container, struct hcs_syst
     if (error)
         process_unref(init);
     return error;
+}
+
+/* An exec whose handle was lost with the connection. It may have ended since: then its exit code is not known. */
+static void reopen_exec(struct container *container, struct hcs_system *system, struct process *exec)
+{
+    struct guard_wait wait = {container->tasks->call_ms, container->ended};
+    struct hcs_process *handle = NULL;
+    struct error *error = hcs_process_open(system, exec->pid, &wait, &handle);
+    if (error)
+        log_error(container, error);
+    AcquireSRWLockExclusive(&container->lock);
+    struct hcs_process *old = container->ladder_calls ? NULL : exec->handle;
+    exec->handle = handle;
+    ReleaseSRWLockExclusive(&container->lock);
+    error_free(hcs_process_close(old));
+    error = NULL;
+    if (handle) {
+        process_ref(exec);
+        error = hcs_process_on_exit(handle, container_process_exit, exec);
+        if (error)
+            process_unref(exec);
+    }
+    if (!handle || error)
+        exec_exited(exec);
+    error_free(error);
+}
+
+static void reopen_execs(struct container *container, struct hcs_system *system)
+{
+    struct process *exec, *next;
+    size_t count = 0;
+    AcquireSRWLockShared(&container->lock);
+    struct process **running = mem_new_array(HASH_COUNT(container->execs) + 1, struct process *);
+    HASH_ITER(hh, container->execs, exec, next)
+    if (exec->phase == PHASE_RUNNING)
+        running[count++] = process_ref(exec);
+    ReleaseSRWLockShared(&container->lock);
+    for (size_t i = 0; i < count; i++) {
+        reopen_exec(container, system, running[i]);
+        process_unref(running[i]);
+    }
+    free(running);
 }
 
 void container_reattach_step(struct container *container, void *argument)
@@ -196,6 +242,8 @@ void container_reattach_step(struct container *container, void *argument)
         retry_later(container, error);
         return;
     }
+    if (running)
+        reopen_execs(container, system);
     container->reattach_tries = 0;
     if (unwanted) {
         AcquireSRWLockExclusive(&container->lock);
@@ -290,42 +338,100 @@ static void end_leftover(struct tasks *tasks, const char *id)
     error_free(error);
 }
 
-static void sweep(void *context)
+static void sweep_run(void *context);
+
+static bool is_known(struct tasks *tasks, const char *id)
 {
-    struct tasks *tasks = context;
+    struct container *known = NULL;
+    AcquireSRWLockShared(&tasks->lock);
+    HASH_FIND_STR(tasks->containers, id, known);
+    bool closing = tasks->closing;
+    ReleaseSRWLockShared(&tasks->lock);
+    return known || closing;
+}
+
+/* Everything that runs in our name; what nobody knows is ended. *ret_running counts the others. */
+static struct error *look_through(struct tasks *tasks, unsigned *ret_running)
+{
     struct guard_wait wait = {tasks->call_ms, NULL};
     char *text = NULL;
     size_t index;
-    json_t *entry;
-    json_t *query = json_pack("{s:[s]}", "Owners", tasks->owner);
+    json_t *entry, *query = json_pack("{s:[s]}", "Owners", tasks->owner);
     char *query_text = json_dumps(query, JSON_COMPACT);
     struct error *error = hcs_enumerate(tasks->compute, query_text, &wait, &text);
-    if (error) {
-        char *why = error_text(error);
-        log_debug("looking for containers left over: %s", why);
-        free(why);
-        error_free(error);
-    }
     json_t *systems = text ? json_loads(text, 0, NULL) : NULL;
     json_array_foreach(systems, index, entry)
     {
-        struct container *known = NULL;
         const char *id = json_string_value(json_object_get(entry, "Id"));
-        if (!id)
-            continue;
-        AcquireSRWLockShared(&tasks->lock);
-        HASH_FIND_STR(tasks->containers, id, known);
-        bool closing = tasks->closing;
-        ReleaseSRWLockShared(&tasks->lock);
-        if (!known && !closing && !(tasks->is_machine && tasks->is_machine(tasks->context, id)))
+        if (id && tasks->is_machine && tasks->is_machine(tasks->context, id))
+            continue; /* a VM, which has its own account */
+        if (id && is_known(tasks, id))
+            ++*ret_running;
+        else if (id)
             end_leftover(tasks, id);
     }
     json_decref(systems);
     free(text);
     json_decref(query);
     free(query_text);
+    return error;
+}
+
+/* With the tasks' reference that it was begun with. */
+static void sweep_fired(void *context)
+{
+    struct tasks *tasks = context;
+    operations_post(tasks->endings, sweep_run, tasks);
+}
+
+static void sweep_run(void *context)
+{
+    struct tasks *tasks = context;
+    struct sweep *sweep = &tasks->sweep;
+    unsigned running = 0;
+    atomic_fetch_add(&tasks->in_flight, 1);
+    struct error *error = look_through(tasks, &running);
+    if (error) {
+        char *why = error_text(error);
+        log_debug("looking for containers left over: %s", why);
+        free(why);
+    }
+    AcquireSRWLockExclusive(&tasks->lock);
+    bool repeat = (error || sweep->again) && !tasks->closing;
+    bool tell = !repeat && !error && sweep->reconnect;
+    sweep->tries = error ? sweep->tries + 1 : 0;
+    sweep->again = false;
+    if (!repeat)
+        sweep->under_way = sweep->reconnect = false;
+    uint64_t pause = pause_ms(sweep->tries);
+    ReleaseSRWLockExclusive(&tasks->lock);
+    if (tell && tasks->reconnected)
+        tasks->reconnected(tasks->context, running);
     atomic_fetch_sub(&tasks->in_flight, 1);
-    tasks_unref(tasks);
+    if (repeat)
+        timer_set(tasks->endings, &sweep->timer, clock_ms() + (error ? pause : 0), sweep_fired, tasks);
+    else
+        tasks_unref(tasks);
+    error_free(error);
+}
+
+static void sweep_begin(struct tasks *tasks, bool reconnect)
+{
+    AcquireSRWLockExclusive(&tasks->lock);
+    bool begin = !tasks->sweep.under_way && !tasks->closing;
+    tasks->sweep.again = !begin;
+    tasks->sweep.under_way = tasks->sweep.under_way || begin;
+    tasks->sweep.reconnect = tasks->sweep.reconnect || reconnect;
+    ReleaseSRWLockExclusive(&tasks->lock);
+    if (!begin)
+        return;
+    atomic_fetch_add(&tasks->references, 1);
+    operations_post(tasks->endings, sweep_run, tasks);
+}
+
+void tasks_reconnect(struct tasks *tasks)
+{
+    sweep_begin(tasks, true);
 }
 
 struct error *tasks_recover(struct tasks *tasks)
@@ -351,8 +457,6 @@ struct error *tasks_recover(struct tasks *tasks)
     }
     journal_list_free(&list);
     relays_settle(tasks->relays);
-    atomic_fetch_add(&tasks->in_flight, 1);
-    atomic_fetch_add(&tasks->references, 1);
-    operations_post(tasks->endings, sweep, tasks);
+    sweep_begin(tasks, false);
     return NULL;
 }

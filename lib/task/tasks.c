@@ -36,6 +36,7 @@ struct error *tasks_open(const struct tasks_options *options, struct tasks **ret
     tasks->mount_in_vm = options->mount_in_vm;
     tasks->is_machine = options->is_machine;
     tasks->event = options->event;
+    tasks->reconnected = options->reconnected;
     tasks->context = options->context;
     InitializeSRWLock(&tasks->lock);
     InitializeSRWLock(&tasks->wait_lock);
@@ -164,6 +165,8 @@ void tasks_close(struct tasks *tasks, unsigned milliseconds)
     for (size_t i = 0; i < count; i++)
         let_go(containers[i], error);
     error_free(error);
+    if (timer_clear(tasks->endings, &tasks->sweep.timer))
+        tasks_unref(tasks);
     bool ended = operations_close(tasks->requests, milliseconds);
     uint64_t now = clock_ms();
     ended = operations_close(tasks->endings, now < end ? (unsigned)(end - now) : 1) && ended;

@@ -87,6 +87,8 @@ struct tasks_options {
     /* Called in order per container, on some thread; must not block nor call into this module. `topic` as containerd's
      * ("/tasks/exit"), exec_id "" for init. The view lives for the call. */
     void (*event)(void *context, const char *topic, const struct task_view *view);
+    /* The compute service answers again after tasks_reconnect; so many containers run. On an operation thread. May be NULL. */
+    void (*reconnected)(void *context, unsigned running);
     void *context;
 };
 
@@ -96,6 +98,9 @@ struct tasks_options {
 struct error *tasks_open(const struct tasks_options *options, struct tasks **ret_tasks) ERROR_MUST_CHECK;
 /* The bounds of `options` (all that are in seconds) for what begins from now on. */
 void tasks_set_bounds(struct tasks *tasks, const struct tasks_options *options);
+/* The connection to the compute service broke (compute_disconnected). Containers are taken up again each by itself; this asks
+ * the service until it answers, ends what runs in our name and nobody knows, and calls `reconnected`. Does not block. */
+void tasks_reconnect(struct tasks *tasks);
 void tasks_drain(struct tasks *tasks);         /* refuses new containers with UNAVAILABLE */
 unsigned tasks_in_flight(struct tasks *tasks); /* operations under way */
 size_t tasks_count(struct tasks *tasks);       /* containers, stopped ones too */
