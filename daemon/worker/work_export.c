@@ -109,8 +109,10 @@ static struct error *stage(struct export_work *export)
         hcs_layer_list_make(storage, (const char *const *)request->parents, request->parent_count, &parents);
     if (error == NULL)
         error = storage_attach(storage, request->layer, &parents, &hooks);
-    if (error == NULL)
+    if (error == NULL) {
+        work_phase(work, "unprepare");
         error = storage_unprepare(storage, request->layer);
+    }
     if (error == NULL)
         export->prepared = false;
     if (error == NULL)
@@ -174,10 +176,12 @@ static json_t *take_down(struct export_work *export)
     uint64_t left_total = 0;
 
     if (export->activated) {
-        work_phase(work, "deactivate");
         atomic_store(&work->calling, true);
-        if (export->prepared)
+        if (export->prepared) {
+            work_phase(work, "unprepare");
             error_keep_first(&release_error, storage_unprepare(storage, export->request->layer));
+        }
+        work_phase(work, "deactivate");
         error_keep_first(&release_error, storage_deactivate(storage, export->request->layer));
         atomic_store(&work->calling, false);
         if (release_error == NULL) /* others may have it, whatever becomes of the folder */

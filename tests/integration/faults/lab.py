@@ -13,7 +13,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from host import BUILD, EMULATOR, Host, wait_until  # noqa: E402
+from host import BUILD, EMULATOR, Host, in_background, wait_until  # noqa: E402,F401
 
 SETTINGS = {
     "hcs": {"call_seconds": 3, "max_lost_calls": 200},
@@ -71,6 +71,8 @@ class Answer:
 
 
 class Lab(Host):
+    BROKER = "C:\\emulator\\hcsemu.exe"  # by the name that hcsd has it by: each folder has a broker of its own
+
     def open(self, **settings):
         """Boots, with an emulator of its own and hcsd with fault points; does not start hcsd."""
         self.boot()
@@ -86,6 +88,7 @@ class Lab(Host):
         self.settings = {section: dict(values) for section, values in SETTINGS.items()}
         for section, values in settings.items():
             self.settings.setdefault(section, {}).update(values)
+        self.settings["hcs"]["library"] = "C:\\emulator\\vmcompute.dll"
         self.write_config(**self.settings)
         self.staging = self.unix("C:/ProgramData/hcsd/staging")
         self.jobs = self.unix("C:/ProgramData/hcsd/state/jobs")
@@ -98,8 +101,14 @@ class Lab(Host):
 
     def end(self):
         if os.path.isdir(self.drive_c):
-            self.run(os.path.join(self.emulator, "hcsemu.exe"), "--stop")
+            self.run(self.BROKER, "--stop")
         super().end()
+
+    def books(self):
+        books = self.run(self.BROKER, "--books").json
+        if not books["running"]:
+            raise AssertionError("the emulator's broker does not run")
+        return books
 
     # ---- fault points -------------------------------------------------------------------------------------------
 
@@ -272,7 +281,7 @@ class Neighbours:
 class Audit:
     """Whether hcsd at rest holds more than it held at first."""
 
-    HANDLES, THREADS = 8, 4  # what may come and go by chance
+    HANDLES, THREADS = 12, 8  # what may come and go by chance: the thread pools of system and emulator
 
     def __init__(self, lab):
         self.lab = lab

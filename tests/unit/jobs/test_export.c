@@ -315,7 +315,10 @@ static void test_cancel_in_a_call(void **state)
     (void)state;
     static const struct {
         const char *call, *phase;
-    } rows[] = {{"ActivateLayer", "activate"}, {"PrepareLayer", "prepare"}, {"ExportLayer", "stage"}};
+    } rows[] = {{"ActivateLayer", "activate"},
+                {"PrepareLayer", "prepare"},
+                {"UnprepareLayer", "unprepare"},
+                {"ExportLayer", "stage"}};
     struct layers layers;
     struct jobs_options options = fixture_options();
     options.stall_seconds = 60;

@@ -55,6 +55,7 @@ static void test_ladders(void **state)
         {"export", "activate", "2.0 notice, 4.0 go_around, 6.0 kill, 8.0 abandon, then undo"},
         {"export", "turn", "then undo"},
         {"export", "prepare", "2.0 notice, 4.0 go_around, 6.0 kill, 8.0 abandon, then undo"},
+        {"export", "unprepare", "2.0 notice, 4.0 go_around, 6.0 kill, 8.0 abandon, then undo"},
         {"export", "stage", "2.0 notice, 4.0 go_around, 6.0 kill, 8.0 abandon, then undo"},
         {"export", "archive", "2.0 notice, 4.0 go_around, 6.0 kill, 8.0 abandon, then undo"},
         {"export", "cancel", "1.5 kill, 3.5 abandon, then undo"},
