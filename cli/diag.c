@@ -15,10 +15,11 @@ static json_t *report_json(const Hcsd__V1__DiagnosticsReport *report)
     for (size_t i = 0; i < report->n_operations; i++) {
         const Hcsd__V1__Operation *operation = report->operations[i];
         json_array_append_new(
-            operations, json_pack("{s:s, s:s, s:s, s:f, s:f, s:s, s:I, s:s}", "kind", operation->kind, "object",
-                                  operation->object, "phase", operation->phase, "age_seconds", operation->age_seconds,
-                                  "last_progress_seconds", operation->last_progress_seconds, "step", operation->step,
-                                  "worker_pid", (json_int_t)operation->worker_pid, "path", operation->path));
+            operations, json_pack("{s:s, s:s, s:s, s:f, s:f, s:s, s:I, s:s, s:s, s:s}", "kind", operation->kind,
+                                  "object", operation->object, "phase", operation->phase, "age_seconds",
+                                  operation->age_seconds, "last_progress_seconds", operation->last_progress_seconds,
+                                  "step", operation->step, "worker_pid", (json_int_t)operation->worker_pid, "path",
+                                  operation->path, "evidence", operation->evidence, "job", operation->job));
     }
     for (size_t i = 0; i < report->n_stuck_calls; i++) {
         const Hcsd__V1__StuckCall *call = report->stuck_calls[i];
@@ -27,8 +28,8 @@ static json_t *report_json(const Hcsd__V1__DiagnosticsReport *report)
     }
     for (size_t i = 0; i < report->n_workers; i++) {
         const Hcsd__V1__Worker *worker = report->workers[i];
-        json_array_append_new(workers, json_pack("{s:I, s:s, s:s}", "pid", (json_int_t)worker->pid, "state",
-                                                 worker->state, "job", worker->job));
+        json_array_append_new(workers, json_pack("{s:I, s:s, s:s, s:s}", "pid", (json_int_t)worker->pid, "state",
+                                                 worker->state, "job", worker->job, "lane", worker->lane));
     }
     for (size_t i = 0; i < report->n_quarantined; i++)
         json_array_append_new(quarantined, json_string(report->quarantined[i]));
@@ -68,6 +69,10 @@ static struct error *report_text(const Hcsd__V1__DiagnosticsReport *report)
                       (unsigned long long)report->queued_jobs);
     if (report->n_operations != 0)
         add_operations(report, &text);
+    for (size_t i = 0; i < report->n_operations; i++)
+        if (report->operations[i]->evidence[0] != '\0')
+            buffer_add_format(&text, "%s of %s: %s\n", report->operations[i]->kind, report->operations[i]->object,
+                              report->operations[i]->evidence);
     for (size_t i = 0; i < report->n_stuck_calls; i++) {
         char *age = format_seconds(report->stuck_calls[i]->age_seconds);
         buffer_add_format(&text, "stuck: %s for %s, for %s\n", report->stuck_calls[i]->call,
@@ -75,8 +80,8 @@ static struct error *report_text(const Hcsd__V1__DiagnosticsReport *report)
         free(age);
     }
     for (size_t i = 0; i < report->n_workers; i++)
-        buffer_add_format(&text, "worker %u: %s %s\n", report->workers[i]->pid, report->workers[i]->state,
-                          report->workers[i]->job);
+        buffer_add_format(&text, "worker %u (%s): %s %s\n", report->workers[i]->pid, report->workers[i]->lane,
+                          report->workers[i]->state, report->workers[i]->job);
     for (size_t i = 0; i < report->n_quarantined; i++)
         buffer_add_format(&text, "quarantined: %s\n", report->quarantined[i]);
     struct error *error = output_bytes(text.data, text.size);

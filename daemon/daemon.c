@@ -58,10 +58,10 @@ struct daemon {
     struct health_service *health;
     struct reflection_service *reflection;
     struct rpc_server *server;
-    volatile LONG ending;  /* nothing makes it serve again */
-    volatile LONG lost;    /* the connection to HCS, until it answers again */
-    PTP_TIMER hcs_timer; /* armed while HCS cannot be used */
-    bool hcs_told;       /* that it cannot be used; the start's thread, then the timer's */
+    volatile LONG ending; /* nothing makes it serve again */
+    volatile LONG lost;   /* the connection to HCS, until it answers again */
+    PTP_TIMER hcs_timer;  /* armed while HCS cannot be used */
+    bool hcs_told;        /* that it cannot be used; the start's thread, then the timer's */
 };
 
 /* ---- configuration ---- */

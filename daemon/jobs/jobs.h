@@ -112,6 +112,7 @@ void job_views_free(struct job_view *views, size_t count);
 struct worker_view {
     uint32_t pid;
     const char *state; /* "idle", "busy", "ending", "abandoned" */
+    const char *lane;  /* "export", "mount", "clean"; "" once it is abandoned: it is in nobody's way */
     char job[40];      /* "" when none */
 };
 void jobs_workers(struct jobs *jobs, struct worker_view **ret_workers, size_t *ret_count); /* free() */

@@ -90,6 +90,7 @@ void jobs_workers(struct jobs *jobs, struct worker_view **ret_workers, size_t *r
                                          [WORKER_BUSY] = "busy",
                                          [WORKER_ENDING] = "ending",
                                          [WORKER_ABANDONED] = "abandoned"};
+    static const char *const lanes[] = {[LANE_EXPORT] = "export", [LANE_MOUNT] = "mount", [LANE_CLEAN] = "clean"};
     size_t count = 0;
     AcquireSRWLockShared(&jobs->lock);
     for (const struct worker *worker = jobs->workers; worker != NULL; worker = worker->next)
@@ -102,6 +103,7 @@ void jobs_workers(struct jobs *jobs, struct worker_view **ret_workers, size_t *r
         struct worker_view *view = &views[count++];
         view->pid = worker->process.pid;
         view->state = worker->killed ? "ending" : states[worker->state];
+        view->lane = lanes[worker->lane];
         if (worker->job != NULL)
             snprintf(view->job, sizeof view->job, "%s", worker->job->id);
     }
@@ -109,6 +111,7 @@ void jobs_workers(struct jobs *jobs, struct worker_view **ret_workers, size_t *r
         if (zombie->gone)
             continue;
         views[count].pid = zombie->process.pid;
+        views[count].lane = "";
         views[count++].state = "abandoned";
     }
     ReleaseSRWLockShared(&jobs->lock);

@@ -40,6 +40,7 @@ static void fill_job(Hcsd__V1__Operation *row, const struct job_view *job)
     row->step = service_text(job->step);
     row->worker_pid = job->worker_pid;
     row->path = service_text(job->path);
+    row->job = service_text(job->id);
 }
 
 static void fill_task(Hcsd__V1__Operation *row, const struct task_operation_view *task)
@@ -50,6 +51,16 @@ static void fill_task(Hcsd__V1__Operation *row, const struct task_operation_view
     row->phase = service_text(task->phase);
     row->age_seconds = row->last_progress_seconds = task->age_seconds;
     row->step = service_text(task->step);
+    row->evidence = service_text(task->evidence);
+}
+
+static void fill_call(Hcsd__V1__Operation *row, const struct guard_record *call)
+{
+    hcsd__v1__operation__init(row);
+    row->kind = (char *)"call";
+    row->object = service_text(call->object);
+    row->phase = service_text(call->name);
+    row->age_seconds = row->last_progress_seconds = (double)call->age_ms / 1000;
 }
 
 /* An array of `count` pointers to the rows; the caller frees it. */
@@ -69,7 +80,7 @@ static void handle_get(struct rpc_call *call, const ProtobufCMessage *message, v
     struct job_view *jobs;
     struct task_operation_view *tasks;
     struct worker_view *workers;
-    struct guard_list stuck = {0};
+    struct guard_list stuck = {0}, running = {0};
     char **quarantined;
     size_t job_count, task_count, worker_count, quarantined_count, count = 0;
     (void)message;
@@ -78,10 +89,12 @@ static void handle_get(struct rpc_call *call, const ProtobufCMessage *message, v
     tasks_operations(service->tasks, &tasks, &task_count);
     jobs_workers(service->jobs, &workers, &worker_count);
     jobs_quarantined(service->jobs, &quarantined, &quarantined_count);
-    if (diagnostics->guard)
+    if (diagnostics->guard) {
         guard_list_stuck(diagnostics->guard, &stuck);
+        guard_list_running(diagnostics->guard, &running);
+    }
 
-    Hcsd__V1__Operation *operations = mem_new_array(job_count + task_count, Hcsd__V1__Operation);
+    Hcsd__V1__Operation *operations = mem_new_array(job_count + task_count + running.count, Hcsd__V1__Operation);
     for (size_t i = 0; i < job_count; i++) {
         report.queued_jobs += !strcmp(jobs[i].state, "queued");
         if (in_flight(&jobs[i]))
@@ -89,6 +102,9 @@ static void handle_get(struct rpc_call *call, const ProtobufCMessage *message, v
     }
     for (size_t i = 0; i < task_count; i++)
         fill_task(&operations[count++], &tasks[i]);
+    for (size_t i = 0; i < running.count; i++)
+        if (!running.records[i].abandoned && !running.records[i].lost)
+            fill_call(&operations[count++], &running.records[i]);
     report.n_operations = count;
     report.operations = pointers_to(operations, sizeof *operations, count);
 
@@ -108,6 +124,7 @@ static void handle_get(struct rpc_call *call, const ProtobufCMessage *message, v
         worker_rows[i].pid = workers[i].pid;
         worker_rows[i].state = service_text(workers[i].state);
         worker_rows[i].job = workers[i].job;
+        worker_rows[i].lane = service_text(workers[i].lane);
     }
     report.n_workers = worker_count;
     report.workers = pointers_to(worker_rows, sizeof *worker_rows, worker_count);
@@ -125,6 +142,7 @@ static void handle_get(struct rpc_call *call, const ProtobufCMessage *message, v
     free(calls);
     free(worker_rows);
     guard_list_free(&stuck);
+    guard_list_free(&running);
     job_views_free(jobs, job_count);
     task_operation_views_free(tasks, task_count);
     free(workers);

@@ -242,7 +242,7 @@ void container_reattach_step(struct container *container, void *argument)
         retry_later(container, error);
         return;
     }
-    if (running)
+    if (alive && !paused)
         reopen_execs(container, system);
     container->reattach_tries = 0;
     if (unwanted) {
@@ -312,7 +312,8 @@ static void restore(struct tasks *tasks, const struct journal_document *document
 
 /* ---- what nobody knows ---- */
 
-static void end_leftover(struct tasks *tasks, const char *id)
+/* True: it has ended. Why it has not is told once. */
+static bool end_leftover(struct tasks *tasks, const char *id, bool tell)
 {
     struct guard_wait wait = {rung_ms(tasks), NULL};
     struct hcs_system *system;
@@ -320,7 +321,7 @@ static void end_leftover(struct tasks *tasks, const char *id)
     struct error *error = hcs_system_open(tasks->compute, id, &wait, &system);
     if (error && error->kind == ERROR_KIND_NOT_FOUND) { /* it has just ended by itself */
         error_free(error);
-        return;
+        return true;
     }
     if (!error) {
         error = hcs_system_terminate(system, &wait, &gone);
@@ -328,14 +329,16 @@ static void end_leftover(struct tasks *tasks, const char *id)
             error = hcs_system_wait_exit(system, &wait, NULL);
         error_keep_first(&error, hcs_system_close(system));
     }
-    if (!error)
+    bool ended = !error;
+    if (ended)
         event_emit(EVENT_TASK_ORPHAN_ENDED, id);
-    else {
+    else if (tell) {
         char *text = error_text(error);
         event_emit(EVENT_TASK_TEARDOWN_FAILED, id, text);
         free(text);
     }
     error_free(error);
+    return ended;
 }
 
 static void sweep_run(void *context);
@@ -350,8 +353,8 @@ static bool is_known(struct tasks *tasks, const char *id)
     return known || closing;
 }
 
-/* Everything that runs in our name; what nobody knows is ended. *ret_running counts the others. */
-static struct error *look_through(struct tasks *tasks, unsigned *ret_running)
+/* Everything that runs in our name; what nobody knows is ended. *ret_running counts the others, *ret_left what did not end. */
+static struct error *look_through(struct tasks *tasks, bool tell, unsigned *ret_running, unsigned *ret_left)
 {
     struct guard_wait wait = {tasks->call_ms, NULL};
     char *text = NULL;
@@ -367,8 +370,8 @@ static struct error *look_through(struct tasks *tasks, unsigned *ret_running)
             continue; /* a VM, which has its own account */
         if (id && is_known(tasks, id))
             ++*ret_running;
-        else if (id)
-            end_leftover(tasks, id);
+        else if (id && !end_leftover(tasks, id, tell))
+            ++*ret_left;
     }
     json_decref(systems);
     free(text);
@@ -388,28 +391,31 @@ static void sweep_run(void *context)
 {
     struct tasks *tasks = context;
     struct sweep *sweep = &tasks->sweep;
-    unsigned running = 0;
+    unsigned running = 0, left = 0;
     atomic_fetch_add(&tasks->in_flight, 1);
-    struct error *error = look_through(tasks, &running);
+    struct error *error = look_through(tasks, sweep->tries == 0, &running, &left);
     if (error) {
         char *why = error_text(error);
         log_debug("looking for containers left over: %s", why);
         free(why);
     }
     AcquireSRWLockExclusive(&tasks->lock);
-    bool repeat = (error || sweep->again) && !tasks->closing;
-    bool tell = !repeat && !error && sweep->reconnect;
-    sweep->tries = error ? sweep->tries + 1 : 0;
+    bool fresh = sweep->again, unfinished = error || left;
+    bool repeat = (unfinished || fresh) && !tasks->closing;
+    bool tell = !error && !fresh && sweep->reconnect;
+    uint64_t pause = fresh ? 0 : pause_ms(sweep->tries);
+    sweep->tries = unfinished && !fresh ? sweep->tries + 1 : 0;
     sweep->again = false;
+    if (tell)
+        sweep->reconnect = false;
     if (!repeat)
-        sweep->under_way = sweep->reconnect = false;
-    uint64_t pause = pause_ms(sweep->tries);
+        sweep->under_way = false;
     ReleaseSRWLockExclusive(&tasks->lock);
     if (tell && tasks->reconnected)
         tasks->reconnected(tasks->context, running);
     atomic_fetch_sub(&tasks->in_flight, 1);
     if (repeat)
-        timer_set(tasks->endings, &sweep->timer, clock_ms() + (error ? pause : 0), sweep_fired, tasks);
+        timer_set(tasks->endings, &sweep->timer, clock_ms() + pause, sweep_fired, tasks);
     else
         tasks_unref(tasks);
     error_free(error);

@@ -307,6 +307,10 @@ void tasks_operations(struct tasks *tasks, struct task_operation_view **ret_view
             view->phase = container->stuck ? "stuck" : "wait for exit";
             view->age_seconds = (double)(now - ladder->begun_ms) / 1000;
             view->step = str_copy(rung_name(ladder->rung));
+            const char *why = container->stuck ? container->stuck : container->last_result;
+            view->evidence = container->left
+                                 ? str_format("%s; processes left: %s", why ? why : "no answer", container->left)
+                                 : str_copy(why);
         }
         ReleaseSRWLockShared(&container->lock);
         container_unref(container);
@@ -321,6 +325,7 @@ void task_operation_views_free(struct task_operation_view *views, size_t count)
     for (size_t i = 0; i < count; i++) {
         free(views[i].object);
         free(views[i].step);
+        free(views[i].evidence);
     }
     free(views);
 }

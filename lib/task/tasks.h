@@ -205,7 +205,8 @@ struct task_operation_view {
     char *object;
     const char *phase;
     double age_seconds;
-    char *step; /* of the kill ladder, "" */
+    char *step;     /* of the kill ladder, "" */
+    char *evidence; /* of a kill: what the last call said, the pids that were seen; or NULL */
 };
 void tasks_operations(struct tasks *tasks, struct task_operation_view **ret_views, size_t *ret_count);
 void task_operation_views_free(struct task_operation_view *views, size_t count);

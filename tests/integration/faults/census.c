@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <windows.h>
 #include <tlhelp32.h>
+#include <windows.h>
 #include <winternl.h>
 
 #include "base/memory.h"

@@ -63,8 +63,8 @@ int wmain(int argc, wchar_t **argv)
         error = call(client, "/containerd.task.v3.Task/Create", &create.base,
                      &containerd__task__v3__create_task_response__descriptor);
     if (error == NULL)
-        error =
-            call(client, "/containerd.task.v3.Task/Start", &start.base, &containerd__task__v3__start_response__descriptor);
+        error = call(client, "/containerd.task.v3.Task/Start", &start.base,
+                     &containerd__task__v3__start_response__descriptor);
     CloseHandle(pipe);
     client_close(client);
     if (error != NULL) {

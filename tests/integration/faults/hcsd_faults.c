@@ -55,7 +55,8 @@ static HANDLE hold_below(const wchar_t *folder)
     HANDLE held = INVALID_HANDLE_VALUE;
     _snwprintf(path, MAX_PATH, L"%ls\\*", folder);
     HANDLE find = FindFirstFileW(path, &found);
-    for (BOOL more = find != INVALID_HANDLE_VALUE; more && held == INVALID_HANDLE_VALUE; more = FindNextFileW(find, &found)) {
+    for (BOOL more = find != INVALID_HANDLE_VALUE; more && held == INVALID_HANDLE_VALUE;
+         more = FindNextFileW(find, &found)) {
         if (wcscmp(found.cFileName, L".") == 0 || wcscmp(found.cFileName, L"..") == 0)
             continue;
         _snwprintf(path, MAX_PATH, L"%ls\\%ls", folder, found.cFileName);

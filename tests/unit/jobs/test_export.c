@@ -327,8 +327,8 @@ static void test_cancel_in_a_call(void **state)
     struct export_request request = request_of(&layers, output);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct client client = {0};
-        char fault[100];
-        snprintf(fault, sizeof fault, "{\"call\":\"%s\",\"action\":\"hang\"}", rows[i].call);
+        char fault[120];
+        snprintf(fault, sizeof fault, "{\"call\":\"%s\",\"action\":\"hang\",\"count\":1}", rows[i].call);
         fixture_faults(&layers.fixture, fault);
         client_submit(&client, layers.fixture.jobs, &request, 1, 0);
         job_wait(layers.fixture.jobs, client.id, rows[i].phase, NULL);
