@@ -318,6 +318,8 @@ void container_unsave(struct container *container);
 
 /* Makes the containers that the journal knows, and begins to take them up again. */
 struct error *tasks_recover(struct tasks *tasks) ERROR_MUST_CHECK;
+/* Ends what runs in our name and nobody knows, as soon and as often as it takes. Does not block. */
+void tasks_sweep(struct tasks *tasks);
 /* Ends a system by its id alone; that there is none is success and *ret_gone. */
 struct error *system_end_by_id(struct tasks *tasks, const char *id, const struct guard_wait *wait,
                                bool *ret_gone) ERROR_MUST_CHECK;

@@ -186,9 +186,12 @@ static void undo(struct container *container, bool lost)
     struct tasks *tasks = container->tasks;
     struct guard_wait wait = {rung_ms(tasks), NULL};
     /* With the connection the handle was lost, and with it what the call may have made. */
+    bool left = false;
     if (lost) {
         bool gone;
-        error_free(system_end_by_id(tasks, container->init.texts->id, &wait, &gone));
+        struct error *error = system_end_by_id(tasks, container->init.texts->id, &wait, &gone);
+        left = error != NULL;
+        error_free(error);
     }
     if (container->system) {
         error_free(hcs_system_terminate(container->system, &wait, NULL));
@@ -209,6 +212,8 @@ static void undo(struct container *container, bool lost)
     process_shut(&container->init);
     container_unsave(container);
     tasks_forget(container);
+    if (left) /* nobody knows of it from here on */
+        tasks_sweep(tasks);
 }
 
 static void step_create(struct container *container, void *argument)

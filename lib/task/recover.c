@@ -435,6 +435,11 @@ static void sweep_begin(struct tasks *tasks, bool reconnect)
     operations_post(tasks->endings, sweep_run, tasks);
 }
 
+void tasks_sweep(struct tasks *tasks)
+{
+    sweep_begin(tasks, false);
+}
+
 void tasks_reconnect(struct tasks *tasks)
 {
     sweep_begin(tasks, true);

@@ -2,8 +2,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <tlhelp32.h>
 #include <windows.h>
+
+#include <tlhelp32.h>
 #include <winternl.h>
 
 #include "base/memory.h"

@@ -143,7 +143,11 @@ class Lab(Host):
         return True
 
     def pid(self):
-        return self.ctl("version").json["hcsd"]["pid"]
+        def told():
+            shown = self.ctl("version", ok=False)
+            return shown if shown.status == 0 else None
+
+        return wait_until("hcsd tells its pid", told, 10).json["hcsd"]["pid"]
 
     def census(self):
         """{"handles", "threads"} of hcsd.exe."""

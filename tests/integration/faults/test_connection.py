@@ -66,7 +66,7 @@ class Connection(unittest.TestCase):
 
     def lose_calls(self, lab):
         lab.rows.set("lost", {"call": "HcsCreateComputeSystem", "match": "lost", "action": "hang"})
-        joins = [in_background(lab.ctl, "task", "create", "--bundle", self.bundle(lab, f"lost{index}"), f"lost{index}", ok=False)
+        joins = [in_background(lab.run, *lab.ctl_command("task", "create", "--bundle", self.bundle(lab, f"lost{index}"), f"lost{index}"))
                  for index in range(2)]
         return joins
 

@@ -70,11 +70,11 @@ class Freeze(unittest.TestCase):
         wait_until(f"an event with \"{words}\"", lambda: words in self.events(), PATIENCE, 0.1)
 
     def places(self):
-        """How many export workers can take a job, or have one that gets on."""
+        """How many of the pool's places are not lost to a worker that is stuck or will not go."""
         diag = self.lab.ctl("diag").json
         stuck = {row["worker_pid"] for row in diag["operations"] if row["kind"] == "export" and row["phase"] == "cleanup"}
-        return len([row for row in diag["workers"] if row["lane"] == "export" and row["state"] in ("idle", "busy") and
-                    row["pid"] not in stuck])
+        lost = [row for row in diag["workers"] if row["lane"] == "export" and (row["pid"] in stuck or row["state"] == "ending")]
+        return WORKERS - len(lost)
 
     def delivered_though_stuck(self, lost_place=True):
         """The archive is whole and there while its worker is stuck; then the pool's place comes back within its bound."""
