@@ -76,6 +76,8 @@ static HANDLE hold_staging(void)
     return root != NULL ? hold_below(root) : INVALID_HANDLE_VALUE;
 }
 
+static HANDLE control_thread;
+
 static void phase_reached(const char *kind, const char *phase)
 {
     char *hang = str_format("phase %s %s hang", kind, phase), *hold = str_format("phase %s %s hold", kind, phase);
@@ -84,8 +86,14 @@ static void phase_reached(const char *kind, const char *phase)
     if (is_set(hold)) {
         HANDLE held = hold_staging();
         if (held != INVALID_HANDLE_VALUE) {
+            /* What cannot be terminated does not end by itself either when its pipe breaks. */
+            bool stiff = is_set("terminate");
+            if (stiff)
+                SuspendThread(control_thread);
             block(hold);
             CloseHandle(held);
+            if (stiff)
+                ResumeThread(control_thread);
         }
     }
     if (is_set(crash))
@@ -131,6 +139,8 @@ static void drop_privileges(void)
 
 int wmain(int argc, wchar_t **argv)
 {
+    DuplicateHandle(GetCurrentProcess(), GetCurrentThread(), GetCurrentProcess(), &control_thread, 0, FALSE,
+                    DUPLICATE_SAME_ACCESS);
     worker_phase_hook = phase_reached;
     true_rename = worker_rename_folder;
     worker_rename_folder = rename_folder;
