@@ -89,7 +89,7 @@ static void phase_reached(const char *kind, const char *phase)
             /* What cannot be terminated does not end by itself either when its pipe breaks. */
             bool stiff = is_set("terminate");
             if (stiff)
-                SuspendThread(control_thread);
+                SuspendThread(control_thread); /* banned-ok: it is to be stuck, locks and all */
             block(hold);
             CloseHandle(held);
             if (stiff)

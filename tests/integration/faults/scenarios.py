@@ -419,7 +419,7 @@ SCENARIOS = {
 }
 
 
-# Calls that the code makes and no command of hcsctl comes to yet; with the command a scenario is owed.
+# Calls without a scenario, by the command that comes to them: each is a debt, and the matrix says so. None is to be added.
 UNREACHED = {
     "ImportLayer": "layer import", "ProcessBaseImage": "layer import", "ProcessUtilityImage": "layer import",
     "CreateSandboxLayer": "layer create-scratch", "ExpandSandboxSize": "layer create-scratch", "LayerExists": "layer destroy",
