@@ -503,12 +503,12 @@ static unsigned close_all(struct daemon *daemon, uint64_t end)
     /* Calls that only wait (Wait) are never over by themselves. */
     unsigned patience = left_until(end) / 4;
     unsigned left = rpc_server_close(daemon->server, patience < CLOSE_MS_MIN ? CLOSE_MS_MIN : patience);
-    if (daemon->tasks != NULL)
-        tasks_close(daemon->tasks, left_until(end));
-    relays_close(daemon->relays);
-    machines_close(daemon->machines, left_until(end));
-    if (daemon->jobs != NULL)
-        jobs_close(daemon->jobs, left_until(end));
+    /* Each uses those that follow: once one did not end, these stay, and the end of the process ends the workers. */
+    bool ended = daemon->tasks == NULL || tasks_close(daemon->tasks, left_until(end));
+    ended = ended && relays_close(daemon->relays);
+    ended = ended && machines_close(daemon->machines, left_until(end));
+    ended = ended && (daemon->jobs == NULL || jobs_close(daemon->jobs, left_until(end)));
+    left += !ended;
     if (daemon->guard != NULL) {
         left += guard_count(daemon->guard).running;
         if (left == 0)

@@ -296,7 +296,7 @@ static void end_workers(struct jobs *jobs, bool by_force)
     }
 }
 
-void jobs_close(struct jobs *jobs, unsigned milliseconds)
+bool jobs_close(struct jobs *jobs, unsigned milliseconds)
 {
     uint64_t began = clock_ms();
     AcquireSRWLockExclusive(&jobs->lock);
@@ -319,7 +319,7 @@ void jobs_close(struct jobs *jobs, unsigned milliseconds)
 
     watchdog_stop(jobs);
     if (!ended)
-        return; /* a thread is stuck in the kernel: what it uses stays, and the process is about to end */
+        return false; /* a thread is stuck in the kernel: what it uses stays, and the process is about to end */
     while (jobs->jobs != NULL) {
         struct job *job = jobs->jobs;
         jobs->jobs = job->next;
@@ -328,4 +328,5 @@ void jobs_close(struct jobs *jobs, unsigned milliseconds)
     }
     janitor_close(jobs);
     jobs_free(jobs);
+    return true;
 }

@@ -54,8 +54,9 @@ void jobs_drain(struct jobs *jobs);
 unsigned jobs_in_flight(struct jobs *jobs);
 /* Cancels what is left, because hcsd is stopping: who waits for it is told so. */
 void jobs_cancel_all(struct jobs *jobs);
-/* Cancels what is left, ends the workers (each within `milliseconds` in all, then by force), frees. */
-void jobs_close(struct jobs *jobs, unsigned milliseconds);
+/* Cancels what is left, ends the workers (within `milliseconds` in all, then by force), frees. False: a thread did not end, and what
+ * it uses stays till the end of the process. */
+bool jobs_close(struct jobs *jobs, unsigned milliseconds);
 
 struct job_submit {
     const struct export_request *request; /* copied */

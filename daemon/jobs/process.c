@@ -1,5 +1,7 @@
 #include "daemon/jobs/process.h"
 
+#include <sddl.h>
+
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -7,6 +9,7 @@
 #include "base/win.h"
 
 #define PIPE_BUFFER (64u << 10)
+#define ACCESS      L"D:P(A;;GA;;;SY)(A;;GA;;;BA)(A;;GA;;;OW)"
 
 static void terminate(HANDLE process)
 {
@@ -32,8 +35,8 @@ struct error *process_job_new(HANDLE *ret_job)
     return NULL;
 }
 
-/* Both ends of a pipe: ours, and an inheritable one for the worker. Its name is of no use to others: there is one instance,
- * and it is taken before anybody learns of it. */
+/* Both ends of a pipe: ours, and an inheritable one for the worker. Its name is of no use to others: there is one instance, and
+ * who looks for names and is quicker than we are has no access to it. */
 static struct error *pipe_new(HANDLE *ret_ours, HANDLE *ret_theirs)
 {
     static _Atomic unsigned number;
@@ -44,12 +47,18 @@ static struct error *pipe_new(HANDLE *ret_ours, HANDLE *ret_theirs)
     wchar_t *wide = NULL;
     HANDLE ours = INVALID_HANDLE_VALUE, theirs = INVALID_HANDLE_VALUE;
     SECURITY_ATTRIBUTES inherited = {.nLength = sizeof inherited, .bInheritHandle = TRUE};
+    SECURITY_ATTRIBUTES guarded = {.nLength = sizeof guarded};
     struct error *error = win_wide(name, &wide);
     if (error != NULL)
         goto out;
-    ours =
-        CreateNamedPipeW(wide, PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED | FILE_FLAG_FIRST_PIPE_INSTANCE,
-                         PIPE_TYPE_BYTE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS, 1, PIPE_BUFFER, PIPE_BUFFER, 0, NULL);
+    if (!ConvertStringSecurityDescriptorToSecurityDescriptorW(ACCESS, SDDL_REVISION_1, &guarded.lpSecurityDescriptor,
+                                                              NULL)) {
+        error = error_win32(GetLastError(), "create a worker's pipe", name, "no security descriptor");
+        goto out;
+    }
+    ours = CreateNamedPipeW(wide, PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED | FILE_FLAG_FIRST_PIPE_INSTANCE,
+                            PIPE_TYPE_BYTE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS, 1, PIPE_BUFFER, PIPE_BUFFER, 0,
+                            &guarded);
     if (ours != INVALID_HANDLE_VALUE)
         theirs = CreateFileW(wide, GENERIC_READ | GENERIC_WRITE, 0, &inherited, OPEN_EXISTING,
                              FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION, NULL);
@@ -62,6 +71,7 @@ static struct error *pipe_new(HANDLE *ret_ours, HANDLE *ret_theirs)
     *ret_theirs = theirs;
 
 out:
+    LocalFree(guarded.lpSecurityDescriptor);
     free(wide);
     free(name);
     return error;

@@ -59,7 +59,8 @@ static enum loop_begun begun(struct loop_io *io, BOOL done, DWORD *ret_value)
         return LOOP_AT_ONCE;
     }
     *ret_value = GetLastError();
-    if (*ret_value != ERROR_IO_PENDING)
+    /* A part of a message is a warning to the kernel, no error: it is posted to the port. */
+    if (*ret_value != ERROR_IO_PENDING && *ret_value != ERROR_MORE_DATA)
         return LOOP_FAILED;
     io->flying = true;
     return LOOP_PENDING;

@@ -47,7 +47,7 @@ static struct error *file_write(void *context, const void *data, size_t size)
 static struct error *already_exists(const char *path)
 {
     return error_make(ERROR_KIND_ALREADY_EXISTS, "create output", path,
-                      "the file exists; give another name or say that it may be overwritten");
+                      "the file exists; give another name, or --overwrite");
 }
 
 struct error *export_file_open(const char *path, bool overwrite, struct export_file **ret_file)

@@ -270,10 +270,10 @@ void relays_set_hold(struct relays *relays, uint32_t hold_ms)
     relays->hold_ms = hold_ms;
 }
 
-void relays_close(struct relays *relays)
+bool relays_close(struct relays *relays)
 {
     if (!relays)
-        return;
+        return true;
     uint64_t end = clock_ms() + CLOSE_MS;
     AcquireSRWLockExclusive(&relays->lock);
     relays->closing = true;
@@ -299,11 +299,12 @@ void relays_close(struct relays *relays)
         relay_release(relay);
     }
     if (!all || kept) /* somebody still uses it: the process is about to end */
-        return;
+        return false;
     journal_free(relays->journal);
     free(relays->image);
     free(relays->version);
     free(relays);
+    return true;
 }
 
 void relays_count(struct relays *relays, struct relays_counters *ret_counters)

@@ -41,8 +41,8 @@ struct error *relays_open(const struct relays_options *options, struct relays **
 void relays_settle(struct relays *relays);
 /* For sessions opened from now on. */
 void relays_set_hold(struct relays *relays, uint32_t hold_ms);
-/* Relays go on by themselves. All sessions are closed or left by now. NULL is fine. */
-void relays_close(struct relays *relays);
+/* Relays go on by themselves. All sessions are closed or left by now. NULL is fine. False: somebody still uses it, and it stays. */
+bool relays_close(struct relays *relays);
 
 struct relays_counters {
     unsigned relays, sessions;

@@ -213,6 +213,13 @@ static void run_rung(void *context)
     free(run);
 }
 
+/* "web", or "web/…" for one of its processes; "web2" is another's. */
+static bool is_of(const char *object, const char *id)
+{
+    size_t length = strlen(id);
+    return object && !strncmp(object, id, length) && (object[length] == '\0' || object[length] == '/');
+}
+
 /* What was lost may have come back since: then it may be made again. */
 static void free_rungs(struct container *container)
 {
@@ -220,9 +227,7 @@ static void free_rungs(struct container *container)
     bool out = false;
     guard_list_stuck(container->tasks->guard, &list);
     for (size_t i = 0; i < list.count; i++)
-        if (list.records[i].object &&
-            !strncmp(list.records[i].object, container->init.texts->id, strlen(container->init.texts->id)))
-            out = true;
+        out = out || is_of(list.records[i].object, container->init.texts->id);
     guard_list_free(&list);
     if (!out)
         for (enum rung rung = RUNG_SHUTDOWN; rung < RUNG_STUCK; rung++)

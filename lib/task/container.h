@@ -308,6 +308,8 @@ bool exec_remove(struct process *process);
 void exec_start_failed(struct process *process); /* on the lane */
 /* The lock held: latches the exit of an exec that does not run; its waiters are the caller's to release. */
 void exec_stop(struct process *process, uint32_t code);
+/* References to all execs, for steps that must not hold the lock; the array is the caller's to free, each process to unref. */
+struct process **execs_all(struct container *container, size_t *ret_count);
 /* On the lane, with the system gone: ends every exec that has not, before the init's exit is told. */
 void execs_finish(struct container *container);
 

@@ -189,7 +189,6 @@ static void drain_rest(struct process *process, unsigned milliseconds)
  * already. */
 static void step_rest(struct container *container, void *argument)
 {
-    struct process *exec, *next;
     (void)argument;
     AcquireSRWLockExclusive(&container->lock);
     bool again = container->ending_rest;
@@ -203,8 +202,10 @@ static void step_rest(struct container *container, void *argument)
         left = QUIET_MS;
     if (!again) {
         drain_rest(&container->init, left);
-        HASH_ITER(hh, container->execs, exec, next)
-        {
+        size_t count;
+        struct process **execs = execs_all(container, &count);
+        for (size_t i = 0; i < count; i++) {
+            struct process *exec = execs[i];
             AcquireSRWLockExclusive(&container->lock);
             bool mine = exec->phase == PHASE_RUNNING;
             if (mine)
@@ -214,7 +215,9 @@ static void step_rest(struct container *container, void *argument)
                 exec->exit_code = process_exit_code(exec);
                 drain_rest(exec, left);
             }
+            process_unref(exec);
         }
+        free(execs);
     }
     AcquireSRWLockExclusive(&container->lock);
     bool last = --container->drains == 0 && !again;

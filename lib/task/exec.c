@@ -229,11 +229,28 @@ void exec_start_failed(struct process *process)
     finish(process);
 }
 
-void execs_finish(struct container *container)
+struct process **execs_all(struct container *container, size_t *ret_count)
 {
     struct process *exec, *next;
+    size_t count = 0;
+    AcquireSRWLockShared(&container->lock);
+    struct process **execs = mem_new_array(HASH_COUNT(container->execs) + 1, struct process *);
     HASH_ITER(hh, container->execs, exec, next)
-    finish(exec);
+    execs[count++] = process_ref(exec);
+    ReleaseSRWLockShared(&container->lock);
+    *ret_count = count;
+    return execs;
+}
+
+void execs_finish(struct container *container)
+{
+    size_t count;
+    struct process **execs = execs_all(container, &count);
+    for (size_t i = 0; i < count; i++) {
+        finish(execs[i]);
+        process_unref(execs[i]);
+    }
+    free(execs);
 }
 
 bool exec_remove(struct process *process)

@@ -96,15 +96,24 @@ static struct container **all(struct tasks *tasks, size_t *ret_count)
     return containers;
 }
 
+static void release_waiters(struct container *container, const struct error *error)
+{
+    size_t count;
+    struct process **execs = execs_all(container, &count);
+    process_release_waiters(&container->init, error);
+    for (size_t i = 0; i < count; i++) {
+        process_release_waiters(execs[i], error);
+        process_unref(execs[i]);
+    }
+    free(execs);
+}
+
 /* What still runs after this leaves the objects it uses in memory: the process is about to end. */
 static void let_go(struct container *container, const struct error *error)
 {
     struct tasks *tasks = container->tasks;
-    struct process *exec, *next;
     pendings_abandon(container);
-    process_release_waiters(&container->init, error);
-    HASH_ITER(hh, container->execs, exec, next)
-    process_release_waiters(exec, error);
+    release_waiters(container, error);
     if (timer_clear(tasks->endings, &container->ladder_timer))
         container_unref(container);
     if (timer_clear(tasks->endings, &container->reattach_timer))
@@ -113,9 +122,13 @@ static void let_go(struct container *container, const struct error *error)
 
 static void close_handles(struct container *container)
 {
-    struct process *exec, *next;
-    HASH_ITER(hh, container->execs, exec, next)
-    process_leave(exec);
+    size_t count;
+    struct process **execs = execs_all(container, &count);
+    for (size_t i = 0; i < count; i++) {
+        process_leave(execs[i]);
+        process_unref(execs[i]);
+    }
+    free(execs);
     process_leave(&container->init);
     AcquireSRWLockExclusive(&container->lock);
     struct hcs_system *system = container->system;
@@ -131,30 +144,18 @@ void tasks_end_waits(struct tasks *tasks)
                                      "hcsd is stopping; the container goes on running: wait again when hcsd is back");
     struct container **containers = all(tasks, &count);
     for (size_t i = 0; i < count; i++) {
-        struct process *exec, *next;
-        size_t found = 0;
-        process_release_waiters(&containers[i]->init, error);
-        AcquireSRWLockShared(&containers[i]->lock);
-        struct process **execs = mem_new_array(HASH_COUNT(containers[i]->execs) + 1, struct process *);
-        HASH_ITER(hh, containers[i]->execs, exec, next)
-        execs[found++] = process_ref(exec);
-        ReleaseSRWLockShared(&containers[i]->lock);
-        while (found > 0) {
-            process_release_waiters(execs[--found], error);
-            process_unref(execs[found]);
-        }
-        free(execs);
+        release_waiters(containers[i], error);
         container_unref(containers[i]);
     }
     free(containers);
     error_free(error);
 }
 
-void tasks_close(struct tasks *tasks, unsigned milliseconds)
+bool tasks_close(struct tasks *tasks, unsigned milliseconds)
 {
     size_t count;
     if (!tasks)
-        return;
+        return true;
     AcquireSRWLockExclusive(&tasks->lock);
     tasks->draining = tasks->closing = true;
     ReleaseSRWLockExclusive(&tasks->lock);
@@ -179,6 +180,7 @@ void tasks_close(struct tasks *tasks, unsigned milliseconds)
     }
     free(containers);
     tasks_unref(tasks);
+    return ended;
 }
 
 void tasks_unref(struct tasks *tasks)

@@ -107,8 +107,8 @@ size_t tasks_count(struct tasks *tasks);       /* containers, stopped ones too *
 /* Answers everybody who waits for an exit with UNAVAILABLE: hcsd is stopping. */
 void tasks_end_waits(struct tasks *tasks);
 /* Containers go on running. Waits, and whoever waits for an answer, are failed with UNAVAILABLE. Takes at most
- * `milliseconds`; what does not end by then is left to the end of the process. */
-void tasks_close(struct tasks *tasks, unsigned milliseconds);
+ * `milliseconds`. False: something did not end, and what it uses, that of `options` too, must stay till the end of the process. */
+bool tasks_close(struct tasks *tasks, unsigned milliseconds);
 
 /* `view` is NULL when there is an error, and lives for the call. */
 typedef void (*task_done)(void *context, struct error *error, const struct task_view *view);

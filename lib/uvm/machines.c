@@ -871,10 +871,10 @@ static bool is_quiet(const struct machines *machines)
     return true;
 }
 
-void machines_close(struct machines *machines, unsigned milliseconds)
+bool machines_close(struct machines *machines, unsigned milliseconds)
 {
     if (machines == NULL)
-        return;
+        return true;
     uint64_t deadline = clock_ms() + milliseconds;
     AcquireSRWLockExclusive(&machines->lock);
     machines->closing = true;
@@ -884,9 +884,10 @@ void machines_close(struct machines *machines, unsigned milliseconds)
     bool quiet = is_quiet(machines);
     ReleaseSRWLockExclusive(&machines->lock);
     if (!quiet)
-        return; /* a call hangs: what it uses stays, and the process is about to end */
+        return false; /* a call hangs: what it uses stays, and the process is about to end */
     WaitForThreadpoolTimerCallbacks(machines->timer, TRUE);
     machines_free(machines);
+    return true;
 }
 
 /* ---- looking ------------------------------------------------------------------------------------------------------------- */

@@ -43,8 +43,9 @@ struct error *machines_open(const struct machines_options *options, struct machi
 void machines_set_bounds(struct machines *machines, uint32_t call_ms, uint32_t stall_ms);
 /* The containers that are still there, by their holder names; all else is released, in the background. Once after open. */
 void machines_keep(struct machines *machines, const char *const *holders, size_t count);
-/* VMs go on running. Waits at most `milliseconds` for what is at work in the background. */
-void machines_close(struct machines *machines, unsigned milliseconds);
+/* VMs go on running. Waits at most `milliseconds` for what is at work in the background. False: it did not end, and what it uses, that
+ * of `options` too, must stay till the end of the process. */
+bool machines_close(struct machines *machines, unsigned milliseconds);
 
 struct machines_bind {
     const char *host;
