@@ -155,6 +155,8 @@ struct tasks {
     struct relays *relays;
     struct storage *storage; /* for the ids of layers */
     char *owner, *linux_boot_files;
+    char **unread; /* tasks_unread */
+    size_t unread_count;
     _Atomic uint32_t call_ms, answer_ms, drain_ms, stall_ms; /* tasks_set_bounds */
     bool terminate_survivors;
     uint32_t os_build;

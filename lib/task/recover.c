@@ -343,9 +343,24 @@ static bool end_leftover(struct tasks *tasks, const char *id, bool tell)
 
 static void sweep_run(void *context);
 
+static void add_unread(struct tasks *tasks, char *id)
+{
+    tasks->unread = mem_resize_array(tasks->unread, tasks->unread_count + 1, sizeof tasks->unread[0]);
+    tasks->unread[tasks->unread_count++] = id;
+}
+
+const char *const *tasks_unread(const struct tasks *tasks, size_t *ret_count)
+{
+    *ret_count = tasks->unread_count;
+    return (const char *const *)tasks->unread;
+}
+
 static bool is_known(struct tasks *tasks, const char *id)
 {
     struct container *known = NULL;
+    for (size_t i = 0; i < tasks->unread_count; i++)
+        if (!strcmp(tasks->unread[i], id))
+            return true;
     AcquireSRWLockShared(&tasks->lock);
     HASH_FIND_STR(tasks->containers, id, known);
     bool closing = tasks->closing;
@@ -462,9 +477,17 @@ struct error *tasks_recover(struct tasks *tasks)
             event_emit(EVENT_STATE_REFUSED, document->id, text);
             free(text);
             error_free(error);
+            add_unread(tasks, str_copy(document->id));
             continue;
         }
         restore(tasks, document, &record);
+    }
+    for (size_t i = 0; i < list.refused_count; i++) {
+        char *space, *id;
+        if (journal_name_key(list.refused[i], &space, &id)) {
+            free(space);
+            add_unread(tasks, id);
+        }
     }
     journal_list_free(&list);
     relays_settle(tasks->relays);

@@ -191,6 +191,9 @@ void tasks_unref(struct tasks *tasks)
     operations_free(tasks->endings);
     journal_free(tasks->journal);
     storage_free(tasks->storage);
+    for (size_t i = 0; i < tasks->unread_count; i++)
+        free(tasks->unread[i]);
+    free(tasks->unread);
     free(tasks->owner);
     free(tasks->linux_boot_files);
     free(tasks);

@@ -141,6 +141,9 @@ bool task_wait_cancel(struct tasks *tasks, uint64_t ticket);
 
 struct error *task_state(struct tasks *tasks, const char *containerd_namespace, const char *id, const char *exec_id,
                          struct task_view *ret_view) ERROR_MUST_CHECK;
+/* The ids of containers whose documents cannot be read (a newer hcsd's, damaged ones): they may run, so neither they nor what they
+ * hold is ended or released. The same from tasks_open on; the texts are the tasks'. */
+const char *const *tasks_unread(const struct tasks *tasks, size_t *ret_count);
 /* The containers of a namespace, sorted by id. NULL: of all, and those too that were deleted by force and have not ended: all
  * that hold layers. */
 void task_list(struct tasks *tasks, const char *containerd_namespace, struct task_view **ret_views, size_t *ret_count);

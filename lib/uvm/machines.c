@@ -53,6 +53,8 @@ struct machines {
     char *owner;
     struct journal *journal;
     struct machine *list;
+    char **unread; /* ids of VMs whose documents make no sense; the same from machines_open on */
+    size_t unread_count;
     PTP_TIMER timer;
     bool closing;
 };
@@ -709,7 +711,9 @@ bool machines_has(struct machines *machines, const char *id)
     AcquireSRWLockShared(&machines->lock);
     bool has = find(machines, id) != NULL;
     ReleaseSRWLockShared(&machines->lock);
-    return has;
+    for (size_t i = 0; i < machines->unread_count; i++)
+        has = has || strcmp(machines->unread[i], id) == 0;
+    return has || journal_refuses_id(machines->journal, id);
 }
 
 /* ---- the background -------------------------------------------------------------------------------------------------------- */
@@ -815,6 +819,8 @@ static struct error *read_documents(struct machines *machines)
         if (bad != NULL) {
             event_emit(EVENT_STATE_REFUSED, document->id, bad->message);
             error_free(bad);
+            machines->unread = mem_resize_array(machines->unread, machines->unread_count + 1, sizeof(char *));
+            machines->unread[machines->unread_count++] = str_copy(document->id);
             continue;
         }
         struct machine *machine = add(machines, document->id, vm);
@@ -836,6 +842,9 @@ static void machines_free(struct machines *machines)
     }
     if (machines->timer != NULL)
         CloseThreadpoolTimer(machines->timer);
+    for (size_t i = 0; i < machines->unread_count; i++)
+        free(machines->unread[i]);
+    free(machines->unread);
     journal_free(machines->journal);
     free(machines->owner);
     free(machines);

@@ -75,7 +75,8 @@ bool machines_holds(struct machines *machines, const char *holder);
 /* Every step is tried; the first error is returned, and what is left is dealt with later (see above). With the last holder
  * the VM is ended. */
 struct error *machines_release(struct machines *machines, const char *holder) ERROR_MUST_CHECK;
-/* Whether a compute system of this id is one of ours: it is not to be ended as a container that nobody knows. */
+/* Whether a compute system of this id is one of ours, or may be, for its document cannot be read: it is not to be ended as
+ * a container that nobody knows. */
 bool machines_has(struct machines *machines, const char *id);
 
 /* For diag and layer ls; free with machine_views_free. */

@@ -252,11 +252,16 @@ void host_end(void)
     free(operator_text);
 }
 
-static void open_tasks(bool terminate_survivors)
+char *host_state(void)
 {
     char name[32];
     snprintf(name, sizeof name, "state%u", generation);
-    char *state = host_path(name);
+    return host_path(name);
+}
+
+static void open_tasks(bool terminate_survivors)
+{
+    char *state = host_state();
     must(file_ensure_folder(state));
     char *relays = path_join(state, "relays");
     const struct relays_options relays_options = {

@@ -46,6 +46,7 @@ char *host_bundle_with(const char *id, const char *command, const char *windows,
 /* The same with a config.json of its own. */
 char *host_bundle_text(const char *id, const char *config);
 char *host_path(const char *name);  /* below the folder; the caller frees it */
+char *host_state(void);             /* the state folder of the test that runs; the caller frees it */
 void host_faults(const char *rows); /* NULL: none */
 
 /* An answer: an error, or a view; host_answer_free. */

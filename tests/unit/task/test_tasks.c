@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/memory.h"
+#include "base/path.h"
 #include "base/text.h"
 
 static void create(const char *id, const char *command)
@@ -638,6 +640,45 @@ static void test_leftovers(void **state)
     await_operator_event("TASK_ORPHAN_ENDED", "nobodys");
 }
 
+/* Somebody put an older hcsd back, or the document is damaged: the container is not known, but it is somebody's. */
+static void test_what_cannot_be_read_runs_on(void **state)
+{
+    (void)state;
+    struct hcs_system *system;
+    size_t count;
+    run("web", "emu:sleep 3600");
+    char *folder = host_state(), *document = path_join(folder, "default~web.json");
+    struct buffer content = {0};
+    tasks_close(host.tasks, HOST_BOUND_MS);
+    assert_null(file_read(document, 1u << 20, &content));
+    assert_null(file_replace(document, "{", 1, NULL));
+    assert_null(hcs_system_create(host.compute, "nobodys",
+                                  "{\"SystemType\":\"Container\",\"Name\":\"nobodys\",\"Owner\":\"hcsd\",\"Layers\":[],"
+                                  "\"HvPartition\":false}",
+                                  NULL, &system));
+    error_free(hcs_system_close(system));
+    host.tasks = NULL;
+    host_restart(false);
+    await_operator_event("TASK_ORPHAN_ENDED", "nobodys");
+    assert_false(operator_event("TASK_ORPHAN_ENDED", "web"));
+    const char *const *unread = tasks_unread(host.tasks, &count);
+    assert_int_equal(count, 1);
+    assert_string_equal(unread[0], "web");
+    assert_int_equal(state_of("web"), TASK_UNKNOWN);
+    /* The document is back: so is the container, and it ran all the time. */
+    tasks_close(host.tasks, HOST_BOUND_MS);
+    assert_null(file_replace(document, content.data, content.size, NULL));
+    host.tasks = NULL;
+    host_restart(false);
+    assert_int_equal(state_of("web"), TASK_RUNNING);
+    expect_ok(begin_kill("web", 9), "kill");
+    expect_exit("web");
+    delete ("web");
+    buffer_free(&content);
+    free(document);
+    free(folder);
+}
+
 int main(int argc, char **argv)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, host_setup, host_teardown)
@@ -672,6 +713,7 @@ int main(int argc, char **argv)
         TEST(test_exit_during_restart),
         TEST(test_survivors_are_terminated_when_asked),
         TEST(test_leftovers),
+        TEST(test_what_cannot_be_read_runs_on),
     };
     if (argc < 3)
         return 2;
