@@ -21,7 +21,7 @@ struct config {
     char *pipe;
     struct config_list pipe_access;
     char *state_dir, *staging_dir;
-    char *hcs_library;    /* NULL: System32's vmcompute.dll */
+    char *hcs_library; /* NULL: System32's vmcompute.dll */
     unsigned hcs_call_seconds, hcs_max_lost_calls;
     unsigned export_workers, export_queue;
     unsigned watchdog_stall_seconds, watchdog_destroy_seconds;

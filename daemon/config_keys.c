@@ -44,7 +44,7 @@ const struct config_key config_keys[] = {
     {"restart.terminate_survivors", CONFIG_FLAG, AT(restart_terminate_survivors), "false", 0, 0, 0, "", false,
      "Whether containers that are found running when hcsd starts are ended instead of taken up again."},
     {"linux.boot_files", CONFIG_PATH, AT(linux_boot_files), "none", 0, 0, 0, "", false,
-     "The folder that the VM of Linux containers boots from: `vmlinux` or `kernel`, and `rootfs.vhd` or `initrd.img`. Without "
-     "it they are refused."},
+     "The folder that the VM of Linux containers boots from: `vmlinux` or `kernel`, and `rootfs.vhd` or `initrd.img`. "
+     "Without it they are refused."},
 };
 const size_t config_key_count = sizeof config_keys / sizeof config_keys[0];

@@ -26,8 +26,8 @@
 #include "daemon/services/services.h"
 #include "daemon/services/task_payload.h"
 #include "hcs/compute.h"
-#include "relay/relays.h"
 #include "hcsd_version.h"
+#include "relay/relays.h"
 #include "task/tasks.h"
 #include "uvm/machines.h"
 

@@ -62,9 +62,10 @@ static struct error *work_start(void *context, const struct daemon_progress *pro
     if (!process.console)
         complete_registration(process.options->service_name);
     progress->step(progress->context);
-    struct daemon_options options = {
-        .service = process.options->service_name,
-        .config_file = process.options->config_file, .log = process.log, .exhausted = exhausted};
+    struct daemon_options options = {.service = process.options->service_name,
+                                     .config_file = process.options->config_file,
+                                     .log = process.log,
+                                     .exhausted = exhausted};
     struct error *error = daemon_start(&options, progress, &process.daemon);
     if (error != NULL) {
         char *text = error_text(error);

@@ -48,8 +48,8 @@ static void handle_forward(struct rpc_call *call, const ProtobufCMessage *messag
     const Google__Protobuf__Timestamp *time = envelope == NULL ? NULL : envelope->timestamp;
     /* Go's zero time is year 1. */
     bool timed = time != NULL && time->seconds > -62135596800 && (time->seconds != 0 || time->nanos != 0) &&
-                 time->seconds > INT64_MIN / 1000000000 && time->seconds < INT64_MAX / 1000000000 &&
-                 time->nanos >= 0 && time->nanos <= 999999999;
+                 time->seconds > INT64_MIN / 1000000000 && time->seconds < INT64_MAX / 1000000000 && time->nanos >= 0 &&
+                 time->nanos <= 999999999;
     if (!timed) {
         rpc_call_fail(call,
                       error_make(ERROR_KIND_INVALID_ARGUMENT, "forward", envelope == NULL ? NULL : envelope->topic,

@@ -39,7 +39,7 @@ struct export_deviation {
     char *path;   /* printable UTF-8, relative to the layer */
     char *detail; /* one sentence */
 };
-#define EXPORT_DEVIATIONS_MAX 1000
+#define EXPORT_DEVIATIONS_MAX     1000
 /* The one kind that is about this system and not about the layer's content. */
 #define EXPORT_DEVIATION_FALLBACK "no_backup_read"
 

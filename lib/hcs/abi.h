@@ -51,15 +51,18 @@ enum hcs_notification {
     HCS_NOTIFICATION_SERVICE_DISCONNECT = 0x01000000,
 };
 
-#define HCS_E_OPERATION_PENDING ((HRESULT)0xC0370103)
-#define HCS_E_INVALID_STATE ((HRESULT)0xC0370105)
-#define HCS_E_UNEXPECTED_EXIT ((HRESULT)0xC0370106)
-#define HCS_E_UNKNOWN_MESSAGE ((HRESULT)0xC037010B)
-#define HCS_E_INVALID_JSON ((HRESULT)0xC037010D)
-#define HCS_E_SYSTEM_NOT_FOUND ((HRESULT)0xC037010E)
-#define HCS_E_SYSTEM_ALREADY_EXISTS ((HRESULT)0xC037010F)
-#define HCS_E_SYSTEM_ALREADY_STOPPED ((HRESULT)0xC0370110)
+#define HCS_E_OPERATION_PENDING       ((HRESULT)0xC0370103)
+#define HCS_E_INVALID_STATE           ((HRESULT)0xC0370105)
+#define HCS_E_UNEXPECTED_EXIT         ((HRESULT)0xC0370106)
+#define HCS_E_UNKNOWN_MESSAGE         ((HRESULT)0xC037010B)
+#define HCS_E_INVALID_JSON            ((HRESULT)0xC037010D)
+#define HCS_E_SYSTEM_NOT_FOUND        ((HRESULT)0xC037010E)
+#define HCS_E_SYSTEM_ALREADY_EXISTS   ((HRESULT)0xC037010F)
+#define HCS_E_SYSTEM_ALREADY_STOPPED  ((HRESULT)0xC0370110)
 #define HCS_E_PROCESS_ALREADY_STOPPED ((HRESULT)0x8037011F)
+
+/* clang-format takes the pointers in the parameter lists for products. */
+/* clang-format off */
 
 /* Every export of vmcompute.dll that this project knows: X(name, parameters), all `HRESULT WINAPI`. */
 #define HCS_STORAGE_EXPORTS(X)                                                                                         \
@@ -116,5 +119,7 @@ enum hcs_notification {
     X(HcsUnregisterProcessCallback, (HCS_CALLBACK registration))                                                       \
     X(HcsGetServiceProperties, (PCWSTR query, PWSTR *properties, PWSTR *result))                                       \
     X(HcsModifyServiceSettings, (PCWSTR settings, PWSTR *result))
+
+/* clang-format on */
 
 #endif

@@ -63,9 +63,9 @@ struct compute_call {
     struct error *error; /* the library lacks the export */
     HRESULT result;
     const char *culprit; /* the call that result is of, where it is not base.name; static */
-    PWSTR document;    /* properties, list */
-    PWSTR result_text; /* HCS's result document */
-    void *raw;         /* a new handle, and its registration */
+    PWSTR document;      /* properties, list */
+    PWSTR result_text;   /* HCS's result document */
+    void *raw;           /* a new handle, and its registration */
     HCS_CALLBACK registration;
     HCS_PROCESS_INFORMATION information;
 };

@@ -52,7 +52,8 @@ static struct error *take_error(struct input *input)
     if (error)
         return error;
     const char *text = archive_error_string(input->archive);
-    return error_make(ERROR_KIND_DATA_LOSS, "read archive", NULL, "%s", text ? text : "it is empty, or its compression is damaged");
+    return error_make(ERROR_KIND_DATA_LOSS, "read archive", NULL, "%s",
+                      text ? text : "it is empty, or its compression is damaged");
 }
 
 static struct error *next_block(struct input *input)

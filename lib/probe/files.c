@@ -222,8 +222,9 @@ static enum probe_verdict look_open_by_id(struct probe *probe, const char *argum
     GetFileInformationByHandle(file, &information);
     FILE_ID_DESCRIPTOR id = {.dwSize = sizeof id, .Type = FileIdType};
     id.FileId.QuadPart = (LONGLONG)((uint64_t)information.nFileIndexHigh << 32 | information.nFileIndexLow);
+    /* Any handle on the volume does; Wine wants the folder's. */
     HANDLE folder = CreateFileW(probe->folder, FILE_READ_ATTRIBUTES, SHARE_ALL, NULL, OPEN_EXISTING,
-                                FILE_FLAG_BACKUP_SEMANTICS, NULL); /* any handle on the volume does; Wine wants the folder's */
+                                FILE_FLAG_BACKUP_SEMANTICS, NULL);
     HANDLE again = OpenFileById(folder, &id, DELETE, SHARE_ALL, NULL, FILE_FLAG_BACKUP_SEMANTICS);
     FILE_DISPOSITION_INFO classic = {TRUE};
     DWORD code = again == INVALID_HANDLE_VALUE ? GetLastError() : ERROR_SUCCESS;

@@ -43,8 +43,8 @@ struct storage;
 struct bundle_render {
     const char *id, *owner;
     const char *linux_boot_files; /* or NULL */
-    const char *volume; /* as mount_layers gave it, or NULL */
-    bool mount_later;   /* it is not mounted, and need not be: for looking at the document */
+    const char *volume;           /* as mount_layers gave it, or NULL */
+    bool mount_later;             /* it is not mounted, and need not be: for looking at the document */
     uint32_t os_build;
     struct storage *storage;
 };

@@ -73,7 +73,8 @@ struct tasks_options {
     unsigned stall_seconds;       /* watchdog.stall_seconds: what each rung of the kill ladder gets */
     const char *state_dir;        /* absolute; where task documents are journalled; made when it is not there */
     bool terminate_survivors;
-    const char *linux_boot_files; /* folder of vmlinux or kernel, and rootfs.vhd or initrd.img; NULL: Linux containers are UNIMPLEMENTED */
+    /* Folder of vmlinux or kernel, and rootfs.vhd or initrd.img; NULL: Linux containers are UNIMPLEMENTED. */
+    const char *linux_boot_files;
     /* Layers are mounted and released by whoever runs storage calls (workers); both may take long and are called on
      * operation threads. mount gives the volume path `\\?\Volume{guid}` (no trailing backslash). */
     struct error *(*mount_layers)(void *context, const char *holder, const char *scratch, const char *const *parents,
