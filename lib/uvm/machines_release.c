@@ -23,16 +23,22 @@ static void arm(struct machines *machines)
     SetThreadpoolTimer(machines->timer, &time, 0, 0);
 }
 
-static void tend_later(struct machines *machines, struct machine *machine)
+/* Locked. */
+static void put_off(struct machines *machines, struct machine *machine)
 {
     uint64_t pause = machines->stall_ms;
     for (unsigned i = 0; i < machine->tries && pause < PAUSE_MOST_MS; i++)
         pause *= 2;
-    AcquireSRWLockExclusive(&machines->lock);
     machine->tend = true;
     machine->tries++;
     machine->due_ms = clock_ms() + pause;
     arm(machines);
+}
+
+static void tend_later(struct machines *machines, struct machine *machine)
+{
+    AcquireSRWLockExclusive(&machines->lock);
+    put_off(machines, machine);
     ReleaseSRWLockExclusive(&machines->lock);
 }
 
@@ -144,14 +150,15 @@ void CALLBACK machines_timer_due(PTP_CALLBACK_INSTANCE instance, void *context, 
             break;
         machine->tend = false;
         struct error *error = machine_enter(machines, machine, "tend utility VM");
+        if (error != NULL) {
+            put_off(machines, machine); /* without a reference it lasts no longer than the lock is held */
+            error_free(error);
+            continue;
+        }
         ReleaseSRWLockExclusive(&machines->lock);
-        if (error != NULL)
-            tend_later(machines, machine);
-        else if (!machine->removed)
+        if (!machine->removed)
             tend(machines, machine);
-        if (error == NULL)
-            machine_leave(machines, machine);
-        error_free(error);
+        machine_leave(machines, machine);
         AcquireSRWLockExclusive(&machines->lock);
     }
     arm(machines);
