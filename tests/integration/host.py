@@ -158,6 +158,11 @@ class Host:
     def ctl(self, *arguments, ok=True, timeout=120, stdin=None):
         """hcsctl --json ARGUMENTS. ok: raise unless it ended with 0."""
         result = self.run(*self.ctl_command("--json", *arguments), timeout=timeout, stdin=stdin)
+        # Wine 8 under load fails to start a program about once in thousands of times, with status 1 and not a word; hcsctl that ran has
+        # always said why.
+        if result.status == 1 and not result.text and not result.error_text:
+            print(f"hcsctl {' '.join(arguments)} was not started by Wine; once more", file=sys.stderr, flush=True)
+            result = self.run(*self.ctl_command("--json", *arguments), timeout=timeout, stdin=stdin)
         if ok and result.status != 0:
             raise CommandFailed(f"hcsctl {' '.join(arguments)}: exit status {result.status}: {result.error_text.strip()}")
         return result
