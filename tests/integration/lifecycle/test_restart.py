@@ -52,7 +52,7 @@ class Restart(unittest.TestCase):
         wait_until("what ended is told", lambda: self.tasks("stopped") == missed)
         self.assertEqual(left, self.tasks("running"))
         wait_until("all are taken up again", lambda: sum(
-            f"container {name} was taken up again (running)" in host.console_text() for name in left) == len(left))
+            f"ontainer {name} was taken up again" in host.console_text() for name in left) == len(left))
         self.assertEqual({name: pids[name] for name in left},
                          {task["id"]: task["pid"] for task in host.ctl("task", "ls").json["tasks"] if task["status"] == "running"})
         for name in missed[:3]:

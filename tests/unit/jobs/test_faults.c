@@ -75,7 +75,7 @@ static void test_hang_in_each_call(void **state)
     } rows[] = {
         {"ActivateLayer", "ActivateLayer"},
         {"PrepareLayer", "PrepareLayer"},
-        {"UnprepareLayer", "PrepareLayer"}, /* it is part of the phase that Prepare began */
+        {"UnprepareLayer", "UnprepareLayer"},
         {"ExportLayer", "ExportLayer"},
     };
     struct jobs_options options = quick();
