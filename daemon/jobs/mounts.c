@@ -27,12 +27,21 @@ static void finish_call(struct job *job, struct error *error)
     job_end(job, error == NULL ? JOB_DONE : JOB_FAILED, error);
 }
 
+/* A worker that is lost cannot take away the folder that it was making a layer of; whoever asked for it is told. */
+static struct error *tell_half_layer(const struct job *job, struct error *error)
+{
+    bool makes = strcmp(job->kind, "import") == 0 || strcmp(message_text(job->order, "verb"), "create_scratch") == 0;
+    if (error == NULL || !makes || strcmp(job->phase, "queued") == 0 || strcmp(job->phase, "begin") == 0)
+        return error;
+    return error_wrap(error, "half a layer may be left, which `hcsctl layer destroy --layer %s` removes", job->object);
+}
+
 void mounts_answer(struct job *job, struct error *error)
 {
     struct jobs *jobs = job->jobs;
     struct remains *remains = job->remains;
     bool queued = job->worker == NULL && queue_remove(jobs->lanes[job->lane].queue, job);
-    finish_call(job, error);
+    finish_call(job, queued ? error : tell_half_layer(job, error));
     if (!queued)
         return; /* its worker's end tells what is left */
     job->remains = NULL;
@@ -104,6 +113,8 @@ static void layer_ended(struct job *job, const char *lost, struct error **ret_er
     struct error *error = lost == NULL ? message_unpack_error(json_object_get(job->end, "error"))
                                        : error_copy(job->kill_error != NULL ? job->kill_error : job->failure);
     job->remains = NULL;
+    if (lost != NULL)
+        error = tell_half_layer(job, error);
     *ret_error = error;
     if (remains == NULL)
         return;

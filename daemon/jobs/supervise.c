@@ -19,16 +19,27 @@ const char *supervise_operation(const struct job *job)
     static const struct {
         const char *phase, *operation;
     } operations[] = {
-        {"activate", "ActivateLayer"},     {"turn", "wait for PrepareLayer's turn"},
-        {"prepare", "PrepareLayer"},       {"stage", "ExportLayer"},
-        {"archive", "write archive"},      {"deactivate", "DeactivateLayer"},
-        {"unprepare", "UnprepareLayer"},   {"cleanup", "remove staging folder"},
-        {"destroy", "DestroyLayer"},       {"path", "GetLayerMountPath"},
-        {"queued", "wait for a worker"},   {"exists", "LayerExists"},
-        {"create", "CreateSandboxLayer"},  {"expand", "ExpandSandboxSize"},
-        {"image", "ProcessBaseImage"},     {"import", "ImportLayer"},
-        {"grant", "GrantVmAccess"},        {"copy", "copy the VM's template disk"},
-        {"target", "SetVolumeMountPoint"}, {"apply", "apply whiteouts and links"},
+        {"activate", "ActivateLayer"},
+        {"turn", "wait for PrepareLayer's turn"},
+        {"prepare", "PrepareLayer"},
+        {"stage", "ExportLayer"},
+        {"archive", "write archive"},
+        {"deactivate", "DeactivateLayer"},
+        {"unprepare", "UnprepareLayer"},
+        {"cleanup", "remove staging folder"},
+        {"destroy", "DestroyLayer"},
+        {"path", "GetLayerMountPath"},
+        {"queued", "wait for a worker"},
+        {"exists", "LayerExists"},
+        {"create", "CreateSandboxLayer"},
+        {"expand", "ExpandSandboxSize"},
+        {"image", "ProcessBaseImage"},
+        {"import", "ImportLayer"},
+        {"grant", "GrantVmAccess"},
+        {"copy", "copy the VM's template disk"},
+        {"target", "SetVolumeMountPoint"},
+        {"apply", "apply whiteouts and links"},
+        {"utility_image", "ProcessUtilityImage"},
     };
     for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++)
         if (strcmp(operations[i].phase, job->phase) == 0)

@@ -96,6 +96,7 @@ static struct error *import_base(struct importing *importing)
     error = storage_process_base_image(storage, importing->layer);
     if (error == NULL && importing->result->utility_vm) {
         char *path = path_join(importing->layer, "UtilityVM");
+        work_phase(work, "utility_image");
         error = storage_process_utility_image(storage, path);
         free(path);
     }

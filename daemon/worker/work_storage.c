@@ -151,6 +151,7 @@ static struct error *verb_process_image(struct work *work, const char *layer, js
     }
     if (error == NULL && has_vm) {
         char *path = path_join(layer, "UtilityVM");
+        work_phase(work, "utility_image");
         error = storage_process_utility_image(work->worker->storage, path);
         free(path);
     }

@@ -10,109 +10,16 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from cells import ACTIONS, CRASHED, FAILURE, Cell, Scenario  # noqa: E402
 from host import BUILD, wait_until  # noqa: E402
 from lab import PATIENCE  # noqa: E402
-
-ACTIONS = ("fail", "hang", "pending", "late", "twice", "crash", "disconnect")
-FAILURE = "0x800705AA"  # 1450, no system resources: RESOURCE_EXHAUSTED
-FAILED = "RESOURCE_EXHAUSTED"
-
-# The end of a process takes a moment, and a short bound may be over before.
-CRASHED = ({"UNAVAILABLE", "DEADLINE_EXCEEDED"}, [])
-
-# Calls after whose return HCS tells something, so that it can be told late or twice.
-NOTIFIED = {"HcsCreateComputeSystem", "HcsStartComputeSystem", "HcsShutdownComputeSystem", "HcsTerminateComputeSystem",
-            "HcsTerminateProcess", "HcsSignalProcess", "HcsPauseComputeSystem", "HcsResumeComputeSystem"}
-STORAGE_IN_HCSD = {"NameToGuid"}
+from scenarios_layers import LAYER_SCENARIOS  # noqa: E402
 
 
 def struck(lab):
     """Whether the first row of the fault file has struck."""
     counts = lab.books()["fault_counts"]
     return bool(counts) and counts[0] > 0
-
-
-class Cell:
-    def __init__(self, number, scenario, call, action):
-        self.scenario, self.call, self.action = scenario, call, action
-        self.id = f"cell{number:03d}x"
-        self.title = f"{call} ({scenario.name}) {action}"
-
-    @property
-    def ends_hcsd(self):
-        return self.action == "crash" and (self.call.startswith("Hcs") or self.call in STORAGE_IN_HCSD)
-
-    @property
-    def alone(self):
-        """It strikes more than its own object."""
-        return self.ends_hcsd or self.action == "disconnect" or self.scenario.alone
-
-    def meaningless(self):
-        """Why this cell makes no sense; None when it does."""
-        if self.call in ("SystemExited", "ProcessExited"):
-            if self.action in ("hang", "crash", "disconnect"):
-                return "it is a notification: nothing is called that could do this"
-            if self.action == "fail" and self.call == "ProcessExited":
-                return "a process's exit carries no status"
-        elif self.action in ("pending", "late", "twice") and self.call not in NOTIFIED:
-            return "its answer is all there is: HCS tells nothing after it"
-        return None
-
-    def rows(self):
-        row = {"call": self.call, "action": self.action}
-        if self.call not in ("HcsEnumerateComputeSystems", "DestroyLayer"):  # of nothing, of a staging folder
-            row["match"] = self.id
-        if self.action == "fail":
-            row["hresult"] = FAILURE
-        if self.action == "late":
-            row["after_ms"] = 700
-        return [row] + self.scenario.more_rows(self)
-
-
-class Scenario:
-    name = ""
-    alone = False
-    container = True
-
-    def more_rows(self, cell):
-        """Rows beside the cell's own that make hcsd come to the call."""
-        return []
-
-    def prepare(self, lab, cell):
-        raise NotImplementedError
-
-    def request(self, lab, cell):
-        raise NotImplementedError
-
-    def expect(self, cell):
-        """The statuses that the request may have, and the words of which all must be said with those that are no OK."""
-        table = {"fail": ({FAILED}, [cell.call]), "hang": ({"DEADLINE_EXCEEDED"}, [cell.call]),
-                 "pending": ({"DEADLINE_EXCEEDED"}, [cell.call]), "late": ({"OK"}, []), "twice": ({"OK"}, []),
-                 "crash": ({"INTERNAL"}, [cell.call]), "disconnect": ({"UNAVAILABLE"}, [cell.call])}
-        return CRASHED if cell.ends_hcsd else table[cell.action]
-
-    def under_fault(self, lab, cell, answer):
-        """What must be so while the fault is still there. Raises."""
-
-    def restore(self, lab, cell):
-        """The fault is released: the container is ended and deleted, which must be possible within the bound."""
-        if self.container:
-            lab.remove(cell.id)
-
-    # ---- for those below ----------------------------------------------------------------------------------------
-
-    def bundle(self, lab, cell, command="emu:sleep 36000"):
-        lab.make_layer(f"{cell.id}-base", {"hello.txt": b"hello\n"})
-        return lab.make_bundle(cell.id, command, base=f"C:\\layers\\{cell.id}-base")
-
-    def run(self, lab, cell):
-        lab.ctl("task", "create", "--bundle", self.bundle(lab, cell), cell.id)
-        lab.ctl("task", "start", cell.id)
-
-    @staticmethod
-    def state(lab, cell):
-        answer = lab.ask("task", "state", cell.id)
-        return answer.json["status"] if answer.code == "OK" else answer.code
 
 
 class Create(Scenario):
@@ -352,6 +259,7 @@ class Destroy(Export):
     """An export whose worker freezes in the cleanup, with a file open: delivered, then quarantined and destroyed."""
     name = "quarantine"
     alone = True
+    matches = False  # a staging folder
     files = dict(Export.files, **{"$Recycle.Bin/hold-me.bin": b"held"})
 
     def expect(self, cell):
@@ -418,13 +326,11 @@ SCENARIOS = {
     "ProcessExited": [END], "SystemExited": [END],
 }
 
+for name, scenarios in LAYER_SCENARIOS.items():
+    SCENARIOS[name] = SCENARIOS.get(name, []) + scenarios
 
-# Calls without a scenario, by the command that comes to them: each is a debt, and the matrix says so. None is to be added.
-UNREACHED = {
-    "ImportLayer": "layer import", "ProcessBaseImage": "layer import", "ProcessUtilityImage": "layer import",
-    "CreateSandboxLayer": "layer create-scratch", "ExpandSandboxSize": "layer create-scratch", "LayerExists": "layer destroy",
-    "GrantVmAccess": "layer create-scratch",
-}
+# Calls that no request to hcsd can come to: call -> why. The matrix prints them; all else without a scenario fails.
+UNREACHED = {}
 
 
 def all_cells():
