@@ -104,7 +104,7 @@ print_environment() {
 }
 
 main() {
-    local prefix=default limit=120 action=run folder
+    local prefix=default limit=120 action=run status=0 folder errors
     [[ -x $WINE && -x $WINESERVER ]] || die "Wine is not installed: run 'make packages'"
     while [[ $# -gt 0 ]]; do
         case $1 in
@@ -142,7 +142,13 @@ main() {
         run)
             [[ $# -gt 0 ]] || die "no program given"
             ensure_prefix "$prefix"
-            exec timeout --kill-after=10 "$limit" "$WINE" "$@"
+            # What the program leaves running (the stdio relay, by design) keeps the stderr it began with, and who reads ours to its end
+            # would wait for that.
+            errors=$(mktemp)
+            timeout --kill-after=10 "$limit" "$WINE" "$@" 2>"$errors" || status=$?
+            cat "$errors" >&2
+            rm -f "$errors"
+            exit "$status"
             ;;
     esac
 }

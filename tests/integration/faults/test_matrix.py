@@ -154,8 +154,10 @@ class Matrix:
             self.neighbours.go_on()
             rounds = self.neighbours.rounds
             self.side_by_side(together[start:start + AUDIT_EVERY])
-            if self.neighbours.rounds == rounds:
-                self.fail("neighbours", AssertionError("they made no round while the cells ran"))
+            try:
+                wait_until("the neighbours go round", lambda: self.neighbours.rounds > rounds, PATIENCE)
+            except TimeoutError as error:
+                self.fail("neighbours", error)
             self.neighbours.pause()
             self.check(f"after {min(len(together), start + AUDIT_EVERY)} cells side by side")
         # What strikes everybody: the neighbours' round waits, their containers do not.
