@@ -294,7 +294,10 @@ int64_t arguments_number(const struct arguments *arguments, const char *name, in
 
 static void add_row(struct buffer *text, const char *left, const char *right)
 {
-    buffer_add_format(text, "  %-*s %s\n", HELP_COLUMN, left, right);
+    /* What is longer than its column has a line of its own, so that the right one stays straight. */
+    bool fits = strlen(left) <= HELP_COLUMN;
+    buffer_add_format(text, "  %-*s%s%*s%s\n", HELP_COLUMN, left, fits ? " " : "\n", fits ? 0 : HELP_COLUMN + 3, "",
+                      right);
 }
 
 static void add_option(struct buffer *text, const struct option *option)

@@ -159,7 +159,7 @@ const struct command diag_commands[] = {
         .noun = "diag",
         .verb = "host",
         .operands = "",
-        .summary = "Asks this Windows what hcsd believes of it: expected, found, verdict",
+        .summary = "Ask this Windows what hcsd believes of it: expected, found, verdict",
         .details = "The service asks, in a process of its own; nothing is changed outside its state folder. It takes "
                    "seconds, at "
                    "most a minute. Send the output of `hcsctl --json diag host` along with a report of a fault.\n",

@@ -32,7 +32,8 @@ static const struct command make = {
                 {"--level", "-l", OPTION_NUMBER, "N", "how much", false, -3, 19, NULL},
                 {"--also", NULL, OPTION_LIST, "DIR", "more", false, 0, 0, NULL},
                 {"--kind", NULL, OPTION_TEXT, "WORD", "which", false, 0, 0, words},
-                {"--force", "-f", OPTION_FLAG, NULL, "at any rate", false, 0, 0, NULL}},
+                {"--force", "-f", OPTION_FLAG, NULL, "at any rate", false, 0, 0, NULL},
+                {"--wider-than-the-column-of-names", NULL, OPTION_FLAG, NULL, "wide", false, 0, 0, NULL}},
     .run = run,
 };
 static const struct command list = {.noun = "thing",
@@ -193,6 +194,9 @@ static void test_help(void **state)
         {{"thing", "-h"}, {"thing make --from DIR ID", "thing ls", "Example:\n  hcsctl thing make", NULL, NULL}},
         {{"thing", "make", "--help"},
          {"Slowly.", "-l, --level N", "hcsctl thing make --from y two", "--json", "Exit status"}},
+        {{"thing", "make", "--help"},
+         {"\n  -l, --level N                  how much\n",
+          "\n  --wider-than-the-column-of-names\n                                 wide\n", NULL, NULL, NULL}},
         {{"thing", "make", "--help", "--level", "x", "too", "much"}, {"Slowly.", NULL, NULL, NULL, NULL}},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
