@@ -221,6 +221,8 @@ static void on_phase(struct job *job, const json_t *message)
     bool taking_down = strcmp(name, "deactivate") == 0 || strcmp(name, "cleanup") == 0;
     if (!job->cancel_requested || job->complete || taking_down)
         watch_phase(&job->watch, job->phase, clock_ms());
+    free(job->path); /* it was in hand in the phase before */
+    job->path = NULL;
     job_note(job, "phase %s", job->phase);
     if (is_kind(job, "export"))
         job_tell_progress(job);

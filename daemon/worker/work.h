@@ -44,7 +44,7 @@ struct work {
 
 /* Changes in the folder count as progress from now on; NULL: no more, and no handle of it is open. */
 void work_watch_staging(struct work *work, const char *folder);
-/* Each phase is told before its first step. */
+/* Each phase is told before its first step; until a path is set anew the job's object is in hand. */
 void work_phase(struct work *work, const char *phase);
 /* Asks for leave to do a step ("activate": it is journalled first; "prepare": the turn) and waits for it. CANCELLED. */
 struct error *work_request(struct work *work, const char *step) ERROR_MUST_CHECK;

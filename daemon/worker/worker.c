@@ -67,6 +67,8 @@ void work_send(struct work *work, json_t *message)
 void work_phase(struct work *work, const char *phase)
 {
     atomic_store(&work->phase, phase);
+    /* What was in hand was so in the phase before: a call that hangs now must not be laid to it. */
+    export_control_set_path(&work->control, "");
     work_send(work, json_pack("{s:s, s:s}", "type", "phase", "phase", phase));
     if (worker_phase_hook != NULL)
         worker_phase_hook(work->kind, phase);

@@ -119,6 +119,11 @@ static void test_hang_in_deactivate(void **state)
     client_expect_done(&client);
     assert_string_equal(client.outcomes, "pending done");
     expect_events("STALL_NOTICED STALL_GO_AROUND STALL_WORKER_KILLED");
+    /* The call that hangs concerns the layer, not the file that was written last. */
+    char *in_hand = str_format("In hand: %s", layers.app);
+    assert_true(events_said("STALL_NOTICED", in_hand));
+    assert_true(events_said("STALL_WORKER_KILLED", in_hand));
+    free(in_hand);
     client_free(&client);
     close_layers(&layers);
 }
