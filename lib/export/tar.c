@@ -82,8 +82,7 @@ static char *base64(const uint8_t *data, size_t size, size_t *ret_size)
 bool tar_xattr_record(const char *name, size_t name_size, const uint8_t *value, size_t value_size,
                       struct tar_record *ret_record)
 {
-    if (name_size == 0 || memchr(name, '=', name_size) || memchr(name, '\0', name_size) ||
-        !text_is_utf8(name, name_size))
+    if (name_size == 0 || memchr(name, '=', name_size) || memchr(name, '\0', name_size))
         return false;
     ret_record->key = str_format(XATTR_PREFIX "%.*s", (int)name_size, name);
     ret_record->value = base64(value, value_size, &ret_record->value_size);

@@ -47,7 +47,9 @@ size_t tar_padding(uint64_t size);
 /* Seconds since 1970 with up to seven digits behind the point, as pax times are written. `text` has 32 bytes. */
 void tar_format_time(uint64_t filetime, char text[32]);
 
-/* A record for MSWINDOWS.xattr.NAME with the value in base64. Returns false when the name cannot be a key. */
+/* A record for MSWINDOWS.xattr.NAME with the value in base64. The name's bytes stand as they are: NTFS keeps them in some OEM
+ * code page, and go-winio's backuptar writes and reads them so, although pax wants UTF-8. Returns false when the name cannot
+ * be a key: an empty one, one with '=' or NUL. */
 bool tar_xattr_record(const char *name, size_t name_size, const uint8_t *value, size_t value_size,
                       struct tar_record *ret_record);
 void tar_record_free(struct tar_record *record);

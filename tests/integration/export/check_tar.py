@@ -114,7 +114,7 @@ def decode_eas(body):
     found = {}
     while body:
         following, _, name_size, value_size = struct.unpack_from("<IBBH", body)
-        name = body[8:8 + name_size].decode("ascii")
+        name = body[8:8 + name_size].decode("utf-8", "surrogateescape")  # as tarfile reads keys
         if "=" not in name:
             found["MSWINDOWS.xattr." + name] = base64.b64encode(body[9 + name_size:9 + name_size + value_size]).decode()
         if not following:

@@ -59,7 +59,7 @@ def mount_point(target):
 def eas(*pairs):
     out = b""
     for index, (name, value) in enumerate(pairs):
-        raw = name.encode()
+        raw = name if isinstance(name, bytes) else name.encode()
         row = struct.pack("<BBH", 0, len(raw), len(value)) + raw + b"\0" + value
         size = 4 + len(row)
         padded = (size + 3) // 4 * 4
@@ -159,6 +159,7 @@ def metadata(root):
     layer.folder("folder with eas", stream(SECURITY, security("f")) + stream(EA, eas(("X", b"y"))))
     layer.file("many eas", stream(EA, eas(*[(f"N{i:03}", bytes([i]) * i) for i in range(200)])) + stream(DATA, b"data"))
     layer.file("equals", stream(EA, eas(("A=B", b"v"), ("C", b"w"))) + stream(DATA, b"e"))
+    layer.file("oem eas", stream(EA, eas((b"CAF\xc9", b"v"), ("D", b"w"))) + stream(DATA, b"o"))
     layer.file("object id", stream(DATA, b"o") + stream(OBJECT_ID, bytes(64)))
     layer.file("linked stream", stream(DATA, b"o") + stream(LINK, bytes(10)))
     layer.finish({"deviations": ["attribute_left_out:Files/equals", "stream_left_out:Files/object id"]})
