@@ -12,11 +12,11 @@
 #include <string.h>
 
 #include <windows.h>
-#include <winternl.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "tests/integration/handles.h"
 #include "cli/client.h"
 
 #define CALL_MS 60000u
@@ -85,37 +85,6 @@ static DWORD WINAPI client_thread(void *context)
     return 0;
 }
 
-/* SystemHandleInformation (16), which winternl.h does not have: every handle of the machine. What the process query tells is
- * the size of the handle table under Wine, and GetProcessHandleCount gives 0 there. */
-struct handle_list {
-    ULONG count;
-    struct {
-        USHORT pid, creator;
-        UCHAR type, attributes;
-        USHORT handle;
-        void *object;
-        ULONG access;
-    } entries[];
-};
-
-/* How many handles that process has. */
-static long handle_count(DWORD pid)
-{
-    ULONG size = 1u << 20, needed = 0;
-    struct handle_list *list = mem_zero(size);
-    long found = 0;
-
-    while (NtQuerySystemInformation((SYSTEM_INFORMATION_CLASS)16, list, size, &needed) == (NTSTATUS)0xC0000004 &&
-           size < (64u << 20)) {
-        size *= 2;
-        list = mem_resize_array(list, size, 1);
-    }
-    for (ULONG i = 0; i < list->count; i++)
-        found += list->entries[i].pid == pid;
-    free(list);
-    return found;
-}
-
 static bool run_round(const char *name, struct load_client *clients, size_t count, unsigned seconds, DWORD pid)
 {
     struct round round = {.end_ms = clock_ms() + seconds * 1000ull, .lock = SRWLOCK_INIT};
@@ -140,7 +109,7 @@ static bool run_round(const char *name, struct load_client *clients, size_t coun
             *c = '\'';
     printf("{\"round\":\"%s\",\"calls\":%llu,\"errors\":%llu,\"first_error\":\"%s\",\"handles\":%ld}\n", name,
            (unsigned long long)atomic_load(&round.calls), (unsigned long long)atomic_load(&round.errors),
-           round.first_error != NULL ? round.first_error : "", handle_count(pid));
+           round.first_error != NULL ? round.first_error : "", handles_of(pid));
     fflush(stdout);
     free(round.first_error);
     return fgets(line, sizeof line, stdin) != NULL;
