@@ -11,9 +11,11 @@
 #include "daemon/config_file.h"
 #include "daemon/log/console.h"
 #include "daemon/log/log.h"
+#include "daemon/rpc/pipe_access.h"
 #include "daemon/worker/worker.h"
 #include "hcsd_version.h"
 #include "probe/probe.h"
+#include "service/machine.h"
 #include "service/options.h"
 #include "service/purge.h"
 #include "service/registration.h"
@@ -85,9 +87,13 @@ static int check_config(const char *file)
         error_free(error);
         return 1;
     }
+    char *sddl = NULL;
+    if (error == NULL) /* what only this machine knows: who its users and groups are */
+        error = pipe_access_sddl((const char *const *)config->pipe_access.items, config->pipe_access.count, &sddl);
+    free(sddl);
+    config_free(config);
     if (error != NULL)
         return fail(error);
-    config_free(config);
     print(STD_OUTPUT_HANDLE, "%s: good\n", file);
     return 0;
 }
@@ -107,7 +113,9 @@ static int register_service(const struct service_options *options)
         .required_privileges = options->required_privileges,
         .lacking = lacking,
     };
-    struct error *error = registration_add(&registration);
+    struct error *error = machine_check(win_native_machine());
+    if (error == NULL)
+        error = registration_add(&registration);
     if (error != NULL)
         return fail(error);
     print(STD_OUTPUT_HANDLE, "Service %s is registered. Start it with: sc.exe start %s\n", options->service_name,
@@ -193,6 +201,8 @@ static int probe_host(const struct service_options *options)
             .staging_dir = config->staging_dir,
             .hcs_library = config->hcs_library,
             .owner = "hcsd",
+            .layers = options->layers,
+            .layer_count = options->layer_count,
         };
         probe_run(&probe, &report);
         probe_json(&report, &json);

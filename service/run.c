@@ -14,6 +14,7 @@
 #include "daemon/log/log.h"
 #include "service/entry.h"
 #include "service/event_source.h"
+#include "service/machine.h"
 #include "service/registration.h"
 
 #define LOG_CLOSE_MS     3000
@@ -66,7 +67,9 @@ static struct error *work_start(void *context, const struct daemon_progress *pro
                                      .config_file = process.options->config_file,
                                      .log = process.log,
                                      .exhausted = exhausted};
-    struct error *error = daemon_start(&options, progress, &process.daemon);
+    struct error *error = machine_check(win_native_machine());
+    if (error == NULL)
+        error = daemon_start(&options, progress, &process.daemon);
     if (error != NULL) {
         char *text = error_text(error);
         event_emit(EVENT_SERVICE_START_FAILED, text);
@@ -86,9 +89,13 @@ static bool work_stop(void *context, enum service_stop why, unsigned millisecond
                       const struct daemon_progress *progress)
 {
     (void)context;
-    /* Nothing is worth waiting for when the machine goes down, or when what we would wait for never comes. */
-    bool at_once = why == SERVICE_STOP_SHUTDOWN || why == SERVICE_STOP_FAILED;
-    bool clean = daemon_stop(process.daemon, at_once ? 0 : milliseconds, progress);
+    if (why == SERVICE_STOP_SHUTDOWN) {
+        daemon_leave(process.daemon);
+        process.forced = true;
+        return true;
+    }
+    /* What failed never comes: it is not waited for. */
+    bool clean = daemon_stop(process.daemon, why == SERVICE_STOP_FAILED ? 0 : milliseconds, progress);
     process.forced = !clean;
     if (!clean || why == SERVICE_STOP_FAILED)
         process.exit_code = 1;
@@ -133,7 +140,7 @@ static struct error *prepare(const struct service_options *options, bool console
     return error;
 }
 
-/* With threads left that would not end, an orderly end of the process could wait for their locks for ever. */
+/* With threads left that have not ended, an orderly end of the process could wait for their locks for ever. */
 static int end(bool clean)
 {
     if (!clean)
@@ -168,9 +175,9 @@ int run_console(const struct service_options *options)
         return fail(error);
     process.ended = CreateEventW(NULL, TRUE, FALSE, NULL);
     SetConsoleCtrlHandler(console_control, TRUE);
-    bool clean = entry_loop(process.entry, NULL);
+    entry_loop(process.entry, NULL);
     SetEvent(process.ended);
-    return end(clean);
+    return end(!process.forced);
 }
 
 /* ---- service ---- */
