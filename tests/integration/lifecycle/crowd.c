@@ -17,8 +17,8 @@
 
 #include "base/memory.h"
 #include "base/text.h"
-#include "tests/integration/handles.h"
 #include "cli/client.h"
+#include "tests/integration/handles.h"
 
 #define CLIENTS      8
 #define CALL_MS      240000u

@@ -16,10 +16,10 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/text.h"
-#include "tests/integration/handles.h"
 #include "cli/client.h"
+#include "tests/integration/handles.h"
 
-#define CALL_MS 60000u
+#define CALL_MS              60000u
 #define STATES_PER_CONTAINER 20
 
 struct round {
@@ -69,7 +69,8 @@ static void work_once(struct load_client *client)
 
     create.id = state.id = delete.id = client->id;
     create.bundle = client->bundle;
-    if (!call(client, "/containerd.task.v3.Task/Create", &create.base, &containerd__task__v3__create_task_response__descriptor))
+    if (!call(client, "/containerd.task.v3.Task/Create", &create.base,
+              &containerd__task__v3__create_task_response__descriptor))
         return;
     for (int i = 0; i < STATES_PER_CONTAINER; i++)
         call(client, "/containerd.task.v3.Task/State", &state.base, &containerd__task__v3__state_response__descriptor);
@@ -93,7 +94,8 @@ static bool run_round(const char *name, struct load_client *clients, size_t coun
 
     for (size_t i = 0; i < count; i++) {
         clients[i].round = &round;
-        threads[i] = CreateThread(NULL, 256 * 1024, client_thread, &clients[i], STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
+        threads[i] =
+            CreateThread(NULL, 256 * 1024, client_thread, &clients[i], STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
         if (threads[i] == NULL) {
             fprintf(stderr, "load: CreateThread: %lu\n", GetLastError());
             ExitProcess(2);

@@ -2,9 +2,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "export/tar.h"
 
@@ -49,7 +50,10 @@ static void check_sums(const struct buffer *buffer)
         for (size_t i = 0; i < TAR_BLOCK; i++)
             sum += i >= 148 && i < 156 ? ' ' : buffer->data[at + i];
         assert_int_equal(strtoul((const char *)buffer->data + at + 148, NULL, 8), sum);
-        assert_memory_equal(buffer->data + at + 257, "ustar\0" "00", 8);
+        assert_memory_equal(buffer->data + at + 257,
+                            "ustar\0"
+                            "00",
+                            8);
         if (at == 0)
             break;
         at = 0;
