@@ -18,7 +18,7 @@ struct handle_list {
     } entries[];
 };
 
-long handles_of(DWORD pid)
+long handles_of(DWORD pid, void (*each)(void *context, USHORT handle), void *context)
 {
     ULONG size = 1u << 20, needed = 0;
     struct handle_list *list = mem_zero(size);
@@ -28,8 +28,13 @@ long handles_of(DWORD pid)
         size *= 2;
         list = mem_resize_array(list, size, 1);
     }
-    for (ULONG i = 0; i < list->count; i++)
-        found += list->entries[i].pid == pid;
+    for (ULONG i = 0; i < list->count; i++) {
+        if (list->entries[i].pid != pid)
+            continue;
+        found++;
+        if (each != NULL)
+            each(context, list->entries[i].handle);
+    }
     free(list);
     return found;
 }

@@ -200,7 +200,7 @@ static void run_phase(struct phase *phase, struct client **clients, DWORD pid)
             *c = '\'';
     printf("{\"phase\":\"%s\",\"count\":%u,\"errors\":%u,\"first_error\":\"%s\",\"us\":%.0f,\"handles\":%ld}\n",
            phase->name, phase->count, atomic_load(&phase->errors), phase->first_error != NULL ? phase->first_error : "",
-           us, handles_of(pid));
+           us, handles_of(pid, NULL, NULL));
     fflush(stdout);
     free(phase->first_error);
 }
@@ -217,7 +217,7 @@ static bool run_named(const char *name, const char *prefix, unsigned count, stru
 {
     char line[16];
     if (strcmp(name, "stop") == 0) {
-        printf("{\"phase\":\"stop\",\"handles\":%ld}\n", handles_of(pid));
+        printf("{\"phase\":\"stop\",\"handles\":%ld}\n", handles_of(pid, NULL, NULL));
         fflush(stdout);
         return fgets(line, sizeof line, stdin) != NULL;
     }

@@ -111,7 +111,7 @@ static bool run_round(const char *name, struct load_client *clients, size_t coun
             *c = '\'';
     printf("{\"round\":\"%s\",\"calls\":%llu,\"errors\":%llu,\"first_error\":\"%s\",\"handles\":%ld}\n", name,
            (unsigned long long)atomic_load(&round.calls), (unsigned long long)atomic_load(&round.errors),
-           round.first_error != NULL ? round.first_error : "", handles_of(pid));
+           round.first_error != NULL ? round.first_error : "", handles_of(pid, NULL, NULL));
     fflush(stdout);
     free(round.first_error);
     return fgets(line, sizeof line, stdin) != NULL;
