@@ -6,6 +6,7 @@
 
 #include "base/event.h"
 #include "base/file.h"
+#include "base/harden.h"
 #include "base/memory.h"
 #include "base/win.h"
 #include "daemon/config_file.h"
@@ -41,38 +42,6 @@ static int fail(struct error *error)
     free(text);
     error_free(error);
     return 1;
-}
-
-/* What costs nothing and shuts a door: no images from the network or from low integrity, no extension DLLs, no junctions
- * that ordinary users have made. Not: strict handle checks (they raise inside vmcompute.dll), Microsoft-signed images only,
- * no child processes (the workers), no dynamic code (facts: windows.md 15). An older Windows takes what it knows. */
-static void mitigate(void)
-{
-    static const struct {
-        int policy;
-        DWORD flags;
-    } rows[] = {
-        {10 /* ProcessImageLoadPolicy */, 1 | 2 | 4 /* no remote, no low label, prefer System32 */},
-        {6 /* ProcessExtensionPointDisablePolicy */, 1},
-        {16 /* ProcessRedirectionTrustPolicy */, 1 /* enforce */},
-    };
-    BOOL(WINAPI * set)
-    (int, PVOID, SIZE_T) =
-        (BOOL(WINAPI *)(int, PVOID, SIZE_T))(void *)win_function(L"kernel32.dll", "SetProcessMitigationPolicy");
-    for (size_t i = 0; set != NULL && i < sizeof rows / sizeof rows[0]; i++) {
-        DWORD flags = rows[i].flags;
-        set(rows[i].policy, &flags, sizeof flags);
-    }
-}
-
-/* DLLs from System32 only, whatever the current directory or PATH is; before anything is loaded. */
-static void harden(void)
-{
-    SetDefaultDllDirectories(LOAD_LIBRARY_SEARCH_SYSTEM32);
-    SetDllDirectoryW(L"");
-    SetErrorMode(SEM_FAILCRITICALERRORS);
-    HeapSetInformation(NULL, HeapEnableTerminationOnCorruption, NULL, 0);
-    mitigate();
 }
 
 static int check_config(const char *file)
@@ -252,7 +221,7 @@ static int run(const struct service_options *options)
 int wmain(int argc, wchar_t **argv); /* mingw declares none */
 int wmain(int argc, wchar_t **argv)
 {
-    harden();
+    harden_process(SEM_FAILCRITICALERRORS);
     if (worker_wanted(argc, argv))
         return worker_main(argc, argv);
 

@@ -7,9 +7,11 @@
 #include <stdlib.h>
 
 #include "base/event.h"
+#include "base/path.h"
 #include "base/process.h"
 #include "base/win.h"
 #include "daemon/daemon.h"
+#include "daemon/folder.h"
 #include "daemon/log/console.h"
 #include "daemon/log/log.h"
 #include "service/entry.h"
@@ -57,6 +59,26 @@ static void complete_registration(const char *name)
     }
 }
 
+/* Whoever can put a file beside hcsd.exe becomes SYSTEM: its DLLs are looked for there first. An administrator may know why it
+ * is so; hcsd only says it. */
+static void check_program_folder(void)
+{
+    char *program = NULL, *folder = NULL;
+    struct error *error = event_source_program(&program);
+    if (error == NULL) {
+        folder = path_folder(program);
+        error = folder_check_programs(folder);
+    }
+    if (error != NULL) {
+        char *text = error_text(error);
+        event_emit(EVENT_PROGRAM_FOLDER_OPEN, text);
+        free(text);
+        error_free(error);
+    }
+    free(folder);
+    free(program);
+}
+
 static struct error *work_start(void *context, const struct daemon_progress *progress)
 {
     (void)context;
@@ -67,6 +89,7 @@ static struct error *work_start(void *context, const struct daemon_progress *pro
                                      .config_file = process.options->config_file,
                                      .log = process.log,
                                      .exhausted = exhausted};
+    check_program_folder();
     struct error *error = machine_check(win_native_machine());
     if (error == NULL)
         error = daemon_start(&options, progress, &process.daemon);

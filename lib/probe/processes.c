@@ -1,6 +1,7 @@
 /* Processes and threads that are to end. */
 #include <string.h>
 
+#include "base/harden.h"
 #include "base/memory.h"
 #include "base/win.h"
 #include "probe/checks.h"
@@ -104,24 +105,19 @@ static enum probe_verdict look_terminate(struct probe *probe, const char *argume
     return probe_judge(first && waited == WAIT_OBJECT_0 && code == ERROR_ACCESS_DENIED);
 }
 
-/* `argument`: the policy of hcsd.exe that is asked for, and the flags that hcsd sets in it (service/hcsd.c). */
+/* `argument`: one of harden_policies, which hcsd.exe has set. */
 static enum probe_verdict look_mitigation(struct probe *probe, const char *argument)
 {
-    static const struct {
-        const char *which;
-        int policy;
-        DWORD flags;
-    } rows[] = {{"images", 10, 1 | 2 | 4}, {"extension points", 6, 1}, {"redirections", 16, 1}};
     typedef BOOL(WINAPI * get_policy)(HANDLE, int, PVOID, SIZE_T);
     get_policy get = (get_policy)(void *)win_function(L"kernel32.dll", "GetProcessMitigationPolicy");
-    size_t i = 0;
-    while (strcmp(rows[i].which, argument) != 0)
-        i++;
-    DWORD flags = 0;
-    if (get == NULL || !get(GetCurrentProcess(), rows[i].policy, &flags, sizeof flags))
+    const struct harden_policy *row = harden_policies;
+    while (strcmp(row->name, argument) != 0)
+        row++;
+    uint32_t flags = 0;
+    if (get == NULL || !get(GetCurrentProcess(), row->policy, &flags, sizeof flags))
         return probe_failed(probe, "GetProcessMitigationPolicy", get == NULL ? ERROR_PROC_NOT_FOUND : GetLastError());
-    probe_found(probe, "flags 0x%lX", flags);
-    return probe_judge((flags & rows[i].flags) == rows[i].flags);
+    probe_found(probe, "flags 0x%X", flags);
+    return probe_judge((flags & row->flags) == row->flags);
 }
 
 static const struct probe_check process_checks[] = {

@@ -205,6 +205,25 @@ class Service(unittest.TestCase):
         self.assertIn("icacls", strings[0])
         wait_until("the service has stopped", lambda: self.state() == "STOPPED")
 
+    def test_program_folder_that_others_may_write(self):
+        """It is said, and hcsd goes on: whoever has set it up may know why."""
+        folder = self.host.unix("C:/open-program")
+        shutil.copytree(BIN, folder, ignore=lambda _, names: [name for name in names if name.endswith(".debug")])
+        since = len(self.host.boot_text())
+        program = os.path.join(folder, "hcsd.exe")
+        self.assertEqual(0, self.host.run(program, "--register-service").status)
+        for mode, events in ((0o755, 0), (0o777, 1)):
+            os.chmod(folder, mode)
+            self.start()
+            self.wait_for_event(1, since)
+            told = [strings[0] for _, _, number, strings in self.events(since) if number & 0xFFFF == 17]
+            self.assertEqual(events, len(told), told)
+            self.assertEqual("SERVING", self.host.ctl("health").json["status"])
+            self.stop()
+            since = len(self.host.boot_text())
+        self.assertIn("C:\\open-program", told[0])
+        self.assertIn("icacls", told[0])
+
     def test_two_do_not_share_a_state_folder(self):
         self.host.start_console()
         try:
