@@ -285,7 +285,7 @@ class Service(unittest.TestCase):
         """No call into HCS any more, which stops beside us: hcsd ends, and the containers are known to the next one."""
         program = self.host.start(os.path.join(os.path.dirname(BIN), "tests", "hcsd_shutdown.exe"), "--console", stdin=subprocess.PIPE,
                                   stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        wait_until("it serves", lambda: (self.host.ctl("health", ok=False).json or {}).get("status") == "SERVING")
+        wait_until("it serves", lambda: '"SERVING"' in self.host.ctl("health", ok=False).text)
         self.host.ctl("task", "create", "--bundle", self.host.make_bundle("stays", "emu:sleep 600"), "stays")
         self.host.ctl("task", "start", "stays")
         join = in_background(self.host.refused, "task", "wait", "stays")
