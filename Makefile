@@ -24,7 +24,7 @@ test: test-programs native ## run all tests: natively with sanitizers, and under
 	@cmake/run-tests.sh -LE '^(soak|bench)$$'
 
 .PHONY: dist
-dist: all ## make the release files: MSI, zip, checksums (build/dist)
+dist: all ## make the release files: MSI, zip, checksums (build/dist); signed when a key is configured
 	@version=$$(sed -n 's/^project(hcsd VERSION \([0-9.]*\).*/\1/p' CMakeLists.txt); \
 	installer/dist.py --bin build/windows/bin --output build/dist --version "$$version"
 

@@ -1,13 +1,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/memory.h"
 #include "cli/cli.h"
 #include "cli/output.h"
 
 #include "hcsd/v1/diagnostics.pb-c.h"
 
-#define HOST_MS 90000u /* the service gives up after 60 s */
+/* The service gives up after 60 s, with layers after 300. */
+#define HOST_MS       90000u
+#define HOST_LAYER_MS 330000u
 
 static json_t *report_json(const Hcsd__V1__DiagnosticsReport *report)
 {
@@ -135,13 +138,40 @@ static struct error *host_text(json_t *report)
     return error;
 }
 
+static struct error *add_layer(Hcsd__V1__HostRequest *request, const char *path)
+{
+    char *layer = NULL;
+    struct error *error = file_absolute(path, &layer);
+    if (error != NULL)
+        return error;
+    request->layers = mem_resize_array(request->layers, request->n_layers + 1, sizeof *request->layers);
+    request->layers[request->n_layers++] = layer;
+    return NULL;
+}
+
+/* The layer, then its parents. */
+static struct error *host_layers(const struct arguments *arguments, Hcsd__V1__HostRequest *request)
+{
+    const char *layer = arguments_text(arguments, "--layer", NULL), *parent;
+    if (layer == NULL)
+        return arguments_item(arguments, "--parent", 0) == NULL
+                   ? NULL
+                   : error_make(ERROR_KIND_INVALID_ARGUMENT, "read the command line", "--parent", "of which --layer?");
+    struct error *error = add_layer(request, layer);
+    for (size_t i = 0; error == NULL && (parent = arguments_item(arguments, "--parent", i)) != NULL; i++)
+        error = add_layer(request, parent);
+    return error;
+}
+
 static struct error *host(struct cli *cli)
 {
     Hcsd__V1__HostRequest request = HCSD__V1__HOST_REQUEST__INIT;
     Hcsd__V1__HostResponse *response = NULL;
     json_t *report = NULL;
-    struct error *error =
-        cli_call(cli, "/hcsd.v1.Diagnostics/Host", &request, &hcsd__v1__host_response__descriptor, HOST_MS, &response);
+    struct error *error = host_layers(&cli->arguments, &request);
+    if (error == NULL)
+        error = cli_call(cli, "/hcsd.v1.Diagnostics/Host", &request, &hcsd__v1__host_response__descriptor,
+                         request.n_layers == 0 ? HOST_MS : HOST_LAYER_MS, &response);
     if (error == NULL && (report = json_loads(response->report, 0, NULL)) == NULL)
         error =
             error_make(ERROR_KIND_DATA_LOSS, "diag host", NULL, "hcsd's report is no JSON: %.200s", response->report);
@@ -149,6 +179,9 @@ static struct error *host(struct cli *cli)
         error = output_json(json_incref(report));
     else if (error == NULL)
         error = host_text(report);
+    for (size_t i = 0; i < request.n_layers; i++)
+        free(request.layers[i]);
+    free(request.layers);
     json_decref(report);
     cli_free(response);
     return error;
@@ -161,9 +194,16 @@ const struct command diag_commands[] = {
         .operands = "",
         .summary = "Ask this Windows what hcsd believes of it: expected, found, verdict",
         .details = "The service asks, in a process of its own; nothing is changed outside its state folder. It takes "
-                   "seconds, at "
-                   "most a minute. Send the output of `hcsctl --json diag host` along with a report of a fault.\n",
-        .example = "hcsctl diag host",
+                   "seconds, at most a minute. With --layer a scratch is made over that layer, exported and "
+                   "destroyed, too: while nothing else is mounted, within five minutes. Send the output of `hcsctl "
+                   "--json diag host` along "
+                   "with a report of a fault.\n",
+        .example = "hcsctl diag host\n"
+                   "hcsctl --json diag host --layer C:\\layers\\app --parent C:\\layers\\base > report.json",
+        .options = {{"--layer", NULL, OPTION_TEXT, "DIR", "ask the storage calls, too, with a scratch over this layer",
+                     false, 0, 0, NULL},
+                    {"--parent", NULL, OPTION_LIST, "DIR", "a parent of it; may be given again, nearest first", false,
+                     0, 0, NULL}},
         .run = host,
     },
     {

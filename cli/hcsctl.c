@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/harden.h"
 #include "base/memory.h"
 #include "base/win.h"
 #include "cli/cli.h"
@@ -74,9 +75,7 @@ static struct error *run(struct cli *cli, const struct command *const *commands,
 int wmain(int argc, wchar_t **argv); /* mingw declares none */
 int wmain(int argc, wchar_t **argv)
 {
-    SetDefaultDllDirectories(LOAD_LIBRARY_SEARCH_SYSTEM32);
-    SetDllDirectoryW(L"");
-
+    harden_process(SEM_FAILCRITICALERRORS);
     struct cli cli = {0};
     size_t command_count;
     const struct command **commands = gather(&command_count);

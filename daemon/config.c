@@ -342,7 +342,14 @@ struct error *config_error(const char *file, const struct config_list *problems)
     return error;
 }
 
-/* ---- telling ---- */
+/* ---- a reload ---- */
+
+static void names_copy(struct config_list *list, const struct config_list *from)
+{
+    config_list_free(list);
+    for (size_t i = 0; i < from->count; i++)
+        list_add(list, str_copy(from->items[i]));
+}
 
 static char *value_text(const struct config *config, const struct config_key *key)
 {
@@ -370,24 +377,44 @@ static char *value_text(const struct config *config, const struct config_key *ke
     return str_copy("");
 }
 
-void config_compare(const struct config *before, const struct config *after, struct config_list *ret_live,
-                    struct config_list *ret_waiting)
+/* Whether a reload takes the key into use. */
+static bool is_live(const struct config_key *key, const char *kept)
+{
+    return key->live && (kept == NULL || strcmp(key->name, kept) != 0);
+}
+
+void config_compare(const struct config *before, const struct config *after, const char *kept,
+                    struct config_list *ret_live, struct config_list *ret_waiting)
 {
     for (size_t i = 0; i < config_key_count; i++) {
         char *old = value_text(before, &config_keys[i]), *new = value_text(after, &config_keys[i]);
         if (strcmp(old, new) != 0)
-            list_add(config_keys[i].live ? ret_live : ret_waiting,
+            list_add(is_live(&config_keys[i], kept) ? ret_live : ret_waiting,
                      str_format("%s: %s -> %s", config_keys[i].name, old, new));
         free(old);
         free(new);
     }
 }
 
-void config_take_live(struct config *config, const struct config *from)
+void config_take_live(struct config *config, const struct config *from, const char *kept)
 {
-    for (size_t i = 0; i < config_key_count; i++)
-        if (config_keys[i].live)
-            *(unsigned *)field(config, &config_keys[i]) = *(unsigned *)field(from, &config_keys[i]);
+    for (size_t i = 0; i < config_key_count; i++) {
+        void *place = field(config, &config_keys[i]), *value = field(from, &config_keys[i]);
+        if (!is_live(&config_keys[i], kept))
+            continue;
+        if (config_keys[i].type == CONFIG_NUMBER)
+            *(unsigned *)place = *(unsigned *)value;
+        else if (config_keys[i].type == CONFIG_NAMES)
+            names_copy(place, value);
+    }
+}
+
+bool config_names_equal(const struct config_list *one, const struct config_list *other)
+{
+    bool equal = one->count == other->count;
+    for (size_t i = 0; i < one->count && equal; i++)
+        equal = strcmp(one->items[i], other->items[i]) == 0;
+    return equal;
 }
 
 void config_document(struct buffer *markdown)

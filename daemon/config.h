@@ -66,12 +66,13 @@ struct config *config_parse(const char *text, size_t size, const char *program_d
 /* The problems of `file` as one INVALID_ARGUMENT. */
 struct error *config_error(const char *file, const struct config_list *problems) ERROR_MUST_CHECK;
 
-/* One line for each key whose value differs: "hcs.call_seconds: 240 -> 100"; live keys and the others. Free both with
- * config_list_free. */
-void config_compare(const struct config *before, const struct config *after, struct config_list *ret_live,
-                    struct config_list *ret_waiting);
-/* Copies the values of the live keys, which are numbers. */
-void config_take_live(struct config *config, const struct config *from);
+/* One line for each key whose value differs: "hcs.call_seconds: 240 -> 100"; live keys and the others. `kept` is a live key that
+ * waits all the same, because it could not be taken into use; or NULL. Free both with config_list_free. */
+void config_compare(const struct config *before, const struct config *after, const char *kept,
+                    struct config_list *ret_live, struct config_list *ret_waiting);
+/* Copies the values of the live keys, which are numbers and names, but not that of `kept` (or NULL). */
+void config_take_live(struct config *config, const struct config *from, const char *kept);
+bool config_names_equal(const struct config_list *one, const struct config_list *other);
 
 /* docs/configuration.md. */
 void config_document(struct buffer *markdown);

@@ -8,13 +8,13 @@ const struct config_key config_keys[] = {
      "The named pipe that hcsd answers on. Below `\\\\.\\pipe\\ProtectedPrefix\\Administrators\\` ordinary users "
      "cannot take "
      "the name while hcsd is down."},
-    {"pipe_access", CONFIG_NAMES, AT(pipe_access), "[]", 0, 0, 0, "", false,
+    {"pipe_access", CONFIG_NAMES, AT(pipe_access), "[]", 0, 0, 0, "", true,
      "Users and groups (SIDs, or names as `DOMAIN\\name`) that may use the pipe besides SYSTEM and Administrators. "
      "Whoever "
      "may use the pipe can run containers and write files as SYSTEM: treat them as administrators. Their clients must "
      "not ask "
      "for GENERIC_WRITE, which would allow serving the pipe too, but for GENERIC_READ and FILE_WRITE_DATA (go-winio: "
-     "DialPipeAccess)."},
+     "DialPipeAccess). Whoever a reload takes out is disconnected."},
     {"state_dir", CONFIG_PATH, AT(state_dir), "%ProgramData%\\hcsd\\state", 0, 0, 0, "", false,
      "Where hcsd keeps what must survive a crash, and its log. Made with access for SYSTEM and Administrators only; a "
      "folder "

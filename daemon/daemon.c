@@ -1,4 +1,4 @@
-#include "daemon/daemon.h"
+#include "daemon/parts.h"
 
 #include <windows.h>
 
@@ -37,99 +37,6 @@
 #define DRAIN_LOOK_MS 50
 #define PROGRESS_MS   1000
 #define CLOSE_MS_MIN  500
-
-/* The services of the pipe, in this order: what the last two tell of are the ones before them. */
-enum { TASK, TASKS, EVENTS, LAYERS, JOBS, DIAGNOSTICS, HEALTH, REFLECTION, SERVICE_COUNT };
-
-struct daemon {
-    struct daemon_options options;
-    char *config_file;
-    struct config *config; /* in use */
-    HANDLE lock;           /* on the state folder */
-    struct hcs_library *library;
-    struct guard *guard;
-    struct compute *compute;
-    struct jobs *jobs;
-    struct relays *relays;
-    struct machines *machines;
-    struct tasks *tasks;
-    struct exchange *exchange;
-    const struct rpc_service *services[SERVICE_COUNT];
-    struct health_service *health;
-    struct reflection_service *reflection;
-    struct rpc_server *server;
-    volatile LONG ending; /* nothing makes it serve again */
-    volatile LONG lost;   /* the connection to HCS, until it answers again */
-    PTP_TIMER hcs_timer;  /* armed while HCS cannot be used */
-    bool hcs_told;        /* that it cannot be used; the start's thread, then the timer's */
-};
-
-/* ---- configuration ---- */
-
-/* What a reload may change. */
-static struct jobs_options jobs_numbers(const struct config *config)
-{
-    return (struct jobs_options){
-        .workers = config->export_workers,
-        .queue = config->export_queue,
-        .stall_seconds = config->watchdog_stall_seconds,
-        .destroy_seconds = config->watchdog_destroy_seconds,
-        .call_seconds = config->hcs_call_seconds,
-    };
-}
-
-static struct tasks_options tasks_numbers(const struct config *config)
-{
-    return (struct tasks_options){
-        .call_seconds = config->hcs_call_seconds,
-        .kill_answer_seconds = config->kill_answer_seconds,
-        .drain_seconds = config->stdio_drain_seconds,
-        .stall_seconds = config->watchdog_stall_seconds,
-    };
-}
-
-/* "a: 1 -> 2; b: 3 -> 4", or "nothing". The caller frees it. */
-static char *list_text(const struct config_list *list)
-{
-    struct buffer text = {0};
-    buffer_add_text(&text, list->count == 0 ? "nothing" : "");
-    for (size_t i = 0; i < list->count; i++)
-        buffer_add_format(&text, "%s%s", i == 0 ? "" : "; ", list->items[i]);
-    return (char *)text.data;
-}
-
-void daemon_reload(struct daemon *daemon)
-{
-    struct config *config = NULL;
-    struct error *error = folder_check_file(daemon->config_file);
-    if (error == NULL)
-        error = config_file_read(daemon->config_file, daemon->options.config_file == NULL, NULL, &config);
-    if (error != NULL) {
-        char *text = error_text(error);
-        event_emit(EVENT_CONFIG_REJECTED, text);
-        free(text);
-        error_free(error);
-        return;
-    }
-    struct config_list live = {0}, waiting = {0};
-    config_compare(daemon->config, config, &live, &waiting);
-    config_take_live(daemon->config, config);
-    config_free(config);
-    config = daemon->config;
-    struct jobs_options jobs = jobs_numbers(config);
-    struct tasks_options tasks = tasks_numbers(config);
-    guard_set_bounds(daemon->guard, config->hcs_call_seconds * 1000, config->hcs_max_lost_calls);
-    jobs_set_limits(daemon->jobs, &jobs);
-    machines_set_bounds(daemon->machines, config->hcs_call_seconds * 1000, config->watchdog_stall_seconds * 1000);
-    tasks_set_bounds(daemon->tasks, &tasks);
-    relays_set_hold(daemon->relays, config->stdio_drain_seconds * 1000);
-    char *now = list_text(&live), *later = list_text(&waiting);
-    event_emit(EVENT_CONFIG_RELOADED, now, later);
-    free(later);
-    free(now);
-    config_list_free(&waiting);
-    config_list_free(&live);
-}
 
 /* ---- folders ---- */
 
@@ -551,6 +458,15 @@ static unsigned count_running(struct daemon *daemon)
     return running;
 }
 
+static void refuse_work(struct daemon *daemon)
+{
+    InterlockedExchange(&daemon->ending, 1);
+    set_health(daemon, false);
+    rpc_server_drain(daemon->server);
+    jobs_drain(daemon->jobs);
+    tasks_drain(daemon->tasks);
+}
+
 static void drain(struct daemon *daemon, uint64_t end, const struct daemon_progress *progress)
 {
     /* The last quarter of the time is for cancelling and closing. */
@@ -559,11 +475,7 @@ static void drain(struct daemon *daemon, uint64_t end, const struct daemon_progr
     event_emit(EVENT_SERVICE_DRAINING, operations, seconds);
     free(seconds);
     free(operations);
-    InterlockedExchange(&daemon->ending, 1);
-    set_health(daemon, false);
-    rpc_server_drain(daemon->server);
-    jobs_drain(daemon->jobs);
-    tasks_drain(daemon->tasks);
+    refuse_work(daemon);
     /* Nobody tells when the last one has ended: looked at in short turns, within the bound. */
     for (uint64_t now = begin; in_flight(daemon) != 0 && now < enough; now = clock_ms()) {
         pause_system.wait(pause_system.context, DRAIN_LOOK_MS);
@@ -593,6 +505,14 @@ bool daemon_stop(struct daemon *daemon, unsigned milliseconds, const struct daem
     free(seconds);
     free(running);
     return left == 0;
+}
+
+void daemon_leave(struct daemon *daemon)
+{
+    refuse_work(daemon);
+    char *running = str_format("%u", count_running(daemon));
+    event_emit(EVENT_SERVICE_STOPPED, "0.0", running);
+    free(running);
 }
 
 /* ---- opening ---- */

@@ -39,4 +39,8 @@ void daemon_reload(struct daemon *daemon);
  * process must be ended the hard way (process_end). */
 bool daemon_stop(struct daemon *daemon, unsigned milliseconds, const struct daemon_progress *progress);
 
+/* At the shutdown of the machine, when HCS stops beside us: refuses new work and tells that it has stopped. Makes no call into
+ * HCS and waits for nothing: what must survive is in the journal already. The process must be ended the hard way next. */
+void daemon_leave(struct daemon *daemon);
+
 #endif

@@ -34,6 +34,14 @@ static struct error *refused(const char *path, const char *who, const char *why)
         who, why, path, path);
 }
 
+static struct error *refused_programs(const char *path, const char *who, const char *why)
+{
+    return error_make(ERROR_KIND_PERMISSION_DENIED, "check the program's folder", path,
+                      "%s%s: icacls \"%s\" /setowner *S-1-5-32-544 && icacls \"%s\" /inheritance:r /grant:r "
+                      "*S-1-5-32-544:(OI)(CI)F *S-1-5-18:(OI)(CI)F *S-1-5-32-545:(OI)(CI)RX",
+                      who, why, path, path);
+}
+
 static char *sid_text(PSID sid)
 {
     wchar_t *wide = NULL;
@@ -44,10 +52,25 @@ static char *sid_text(PSID sid)
     return text;
 }
 
-/* SYSTEM, Administrators, or the account that this process runs as. */
+/* NT SERVICE\TrustedInstaller, S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464: it owns Program Files. */
+static bool is_installer(PSID sid)
+{
+    static const DWORD parts[] = {
+        SECURITY_SERVICE_ID_BASE_RID, 956008885, 3418522649u, 1831038044, 1853292631, 2271478464u};
+    static const SID_IDENTIFIER_AUTHORITY authority = SECURITY_NT_AUTHORITY;
+    const DWORD count = sizeof parts / sizeof parts[0];
+    bool same = *GetSidSubAuthorityCount(sid) == count &&
+                memcmp(GetSidIdentifierAuthority(sid), &authority, sizeof authority) == 0;
+    for (DWORD i = 0; i < count && same; i++)
+        same = *GetSidSubAuthority(sid, i) == parts[i];
+    return same;
+}
+
+/* SYSTEM, Administrators, Windows' installer, or the account that this process runs as. */
 static bool is_trusted(PSID sid)
 {
-    bool trusted = IsWellKnownSid(sid, WinLocalSystemSid) || IsWellKnownSid(sid, WinBuiltinAdministratorsSid);
+    bool trusted =
+        IsWellKnownSid(sid, WinLocalSystemSid) || IsWellKnownSid(sid, WinBuiltinAdministratorsSid) || is_installer(sid);
     HANDLE token = NULL;
     union {
         TOKEN_USER user;
@@ -141,24 +164,36 @@ static struct error *check(const char *path, HANDLE folder, enum folder_access a
     return error;
 }
 
-struct error *folder_check_file(const char *path)
+/* What is there, links followed. */
+static struct error *check_existing(const char *path, refusal refuse)
 {
     wchar_t *wide = NULL;
     DWORD rights;
     struct error *error = win_path(path, &wide);
     if (error != NULL)
         return error;
-    HANDLE file = CreateFileW(wide, READ_CONTROL | FILE_READ_ATTRIBUTES,
-                              FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, OPEN_EXISTING, 0, NULL);
+    HANDLE file =
+        CreateFileW(wide, READ_CONTROL | FILE_READ_ATTRIBUTES, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+                    NULL, OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, NULL);
     DWORD code = file == INVALID_HANDLE_VALUE ? GetLastError() : ERROR_SUCCESS;
     free(wide);
     if (code == ERROR_FILE_NOT_FOUND || code == ERROR_PATH_NOT_FOUND)
         return NULL;
     if (code != ERROR_SUCCESS)
         return error_win32(code, "open the file", path, NULL);
-    error = check_security(path, file, refused_file, &rights);
+    error = check_security(path, file, refuse, &rights);
     CloseHandle(file);
     return error;
+}
+
+struct error *folder_check_file(const char *path)
+{
+    return check_existing(path, refused_file);
+}
+
+struct error *folder_check_programs(const char *path)
+{
+    return check_existing(path, refused_programs);
 }
 
 struct error *folder_secure(const char *path, enum folder_access access)

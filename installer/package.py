@@ -103,7 +103,7 @@ def tables_of(version, files):
         features.append(("hcsd", component))
     service = "component_hcsd.exe"
     return product, {
-        "AppSearch": [("WINDOWSBUILD", "WindowsBuild")],
+        "AppSearch": [("NATIVEMACHINE", "NativeMachine"), ("WINDOWSBUILD", "WindowsBuild")],
         "Component": components,
         "CustomAction": [(name, kind, "file_hcsd.exe", arguments) for name, kind, arguments, _, _ in ACTIONS],
         "Directory": [("TARGETDIR", None, "SourceDir"), ("ProgramFiles64Folder", "TARGETDIR", "."),
@@ -117,6 +117,8 @@ def tables_of(version, files):
         "InstallExecuteSequence": sorted(SEQUENCE + [(name, condition, number) for name, _, _, condition, number in ACTIONS]),
         "InstallUISequence": sorted(UI_SEQUENCE),
         "LaunchCondition": [
+            # Set by the system to the machine's own kind, whatever Windows Installer runs as.
+            ('Installed OR NATIVEMACHINE <> "ARM64"', "hcsd is for x64: Windows on ARM64 hosts no containers."),
             (f"Installed OR (VersionNT64 AND WINDOWSBUILD >= {BUILD_MIN})",
              f"hcsd needs Windows Server 2019 (build {BUILD_MIN}) or newer on x64; this is build [WINDOWSBUILD]."),
             ("Installed OR NOT NEWERFOUND", "A newer version of hcsd is installed. To go back, remove it first; KEEPDATA=1 keeps its data."),
@@ -132,7 +134,10 @@ def tables_of(version, files):
             # Another build of the same version replaces its files, too.
             ("REINSTALLMODE", "amus"), ("REBOOT", "ReallySuppress"), ("MSIRESTARTMANAGERCONTROL", "Disable"),
         ],
-        "RegLocator": [("WindowsBuild", 2, "SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion", "CurrentBuildNumber", 2 + 16)],
+        "RegLocator": [
+            ("NativeMachine", 2, "SYSTEM\\CurrentControlSet\\Control\\Session Manager\\Environment", "PROCESSOR_ARCHITECTURE", 2 + 16),
+            ("WindowsBuild", 2, "SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion", "CurrentBuildNumber", 2 + 16),
+        ],
         "ServiceControl": [("ServiceControl", "hcsd", START_AT_INSTALL + STOP_AT_INSTALL + STOP_AT_UNINSTALL, None, 1, service)],
         # The same version counts as older: another build of it replaces this one.
         "Upgrade": [(UPGRADE_CODE, None, version, None, 1 + 512, None, "OLDERFOUND"), (UPGRADE_CODE, version, None, None, 2, None, "NEWERFOUND")],

@@ -6,14 +6,17 @@
 
 #include "base/event.h"
 #include "base/file.h"
+#include "base/harden.h"
 #include "base/memory.h"
 #include "base/win.h"
 #include "daemon/config_file.h"
 #include "daemon/log/console.h"
 #include "daemon/log/log.h"
+#include "daemon/rpc/pipe_access.h"
 #include "daemon/worker/worker.h"
 #include "hcsd_version.h"
 #include "probe/probe.h"
+#include "service/machine.h"
 #include "service/options.h"
 #include "service/purge.h"
 #include "service/registration.h"
@@ -41,38 +44,6 @@ static int fail(struct error *error)
     return 1;
 }
 
-/* What costs nothing and shuts a door: no images from the network or from low integrity, no extension DLLs, no junctions
- * that ordinary users have made. Not: strict handle checks (they raise inside vmcompute.dll), Microsoft-signed images only,
- * no child processes (the workers), no dynamic code (facts: windows.md 15). An older Windows takes what it knows. */
-static void mitigate(void)
-{
-    static const struct {
-        int policy;
-        DWORD flags;
-    } rows[] = {
-        {10 /* ProcessImageLoadPolicy */, 1 | 2 | 4 /* no remote, no low label, prefer System32 */},
-        {6 /* ProcessExtensionPointDisablePolicy */, 1},
-        {16 /* ProcessRedirectionTrustPolicy */, 1 /* enforce */},
-    };
-    BOOL(WINAPI * set)
-    (int, PVOID, SIZE_T) =
-        (BOOL(WINAPI *)(int, PVOID, SIZE_T))(void *)win_function(L"kernel32.dll", "SetProcessMitigationPolicy");
-    for (size_t i = 0; set != NULL && i < sizeof rows / sizeof rows[0]; i++) {
-        DWORD flags = rows[i].flags;
-        set(rows[i].policy, &flags, sizeof flags);
-    }
-}
-
-/* DLLs from System32 only, whatever the current directory or PATH is; before anything is loaded. */
-static void harden(void)
-{
-    SetDefaultDllDirectories(LOAD_LIBRARY_SEARCH_SYSTEM32);
-    SetDllDirectoryW(L"");
-    SetErrorMode(SEM_FAILCRITICALERRORS);
-    HeapSetInformation(NULL, HeapEnableTerminationOnCorruption, NULL, 0);
-    mitigate();
-}
-
 static int check_config(const char *file)
 {
     struct config_list problems = {0};
@@ -85,9 +56,13 @@ static int check_config(const char *file)
         error_free(error);
         return 1;
     }
+    char *sddl = NULL;
+    if (error == NULL) /* what only this machine knows: who its users and groups are */
+        error = pipe_access_sddl((const char *const *)config->pipe_access.items, config->pipe_access.count, &sddl);
+    free(sddl);
+    config_free(config);
     if (error != NULL)
         return fail(error);
-    config_free(config);
     print(STD_OUTPUT_HANDLE, "%s: good\n", file);
     return 0;
 }
@@ -107,7 +82,9 @@ static int register_service(const struct service_options *options)
         .required_privileges = options->required_privileges,
         .lacking = lacking,
     };
-    struct error *error = registration_add(&registration);
+    struct error *error = machine_check(win_native_machine());
+    if (error == NULL)
+        error = registration_add(&registration);
     if (error != NULL)
         return fail(error);
     print(STD_OUTPUT_HANDLE, "Service %s is registered. Start it with: sc.exe start %s\n", options->service_name,
@@ -193,6 +170,8 @@ static int probe_host(const struct service_options *options)
             .staging_dir = config->staging_dir,
             .hcs_library = config->hcs_library,
             .owner = "hcsd",
+            .layers = options->layers,
+            .layer_count = options->layer_count,
         };
         probe_run(&probe, &report);
         probe_json(&report, &json);
@@ -242,7 +221,7 @@ static int run(const struct service_options *options)
 int wmain(int argc, wchar_t **argv); /* mingw declares none */
 int wmain(int argc, wchar_t **argv)
 {
-    harden();
+    harden_process(SEM_FAILCRITICALERRORS);
     if (worker_wanted(argc, argv))
         return worker_main(argc, argv);
 

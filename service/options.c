@@ -16,7 +16,8 @@ const char service_help[] =
     "                                          stops it and waits for that\n"
     "  hcsd.exe --console [--config FILE]      runs in this window until Ctrl-C\n"
     "  hcsd.exe --check-config FILE            says what is wrong with a configuration\n"
-    "  hcsd.exe --probe-host [--config FILE]   asks this Windows what hcsd believes of it (hcsctl diag host), as JSON\n"
+    "  hcsd.exe --probe-host [--config FILE] [--layer DIR [--layer PARENT]...]\n"
+    "                                          asks this Windows what hcsd believes of it (hcsctl diag host), as JSON\n"
     "  hcsd.exe --version\n"
     "\n"
     "The configuration is %ProgramData%\\hcsd\\config.json unless --config names another.\n"
@@ -63,7 +64,7 @@ struct error *service_options_parse(int count, const char *const *arguments, str
             row++;
         bool is_action = row < sizeof actions / sizeof actions[0];
         bool takes_value = strcmp(argument, "--config") == 0 || strcmp(argument, "--service-name") == 0 ||
-                           strcmp(argument, "--check-config") == 0;
+                           strcmp(argument, "--check-config") == 0 || strcmp(argument, "--layer") == 0;
         if (takes_value) {
             if (next == NULL || *next == 0)
                 return error_make(ERROR_KIND_INVALID_ARGUMENT, "read the command line", argument, "%s needs a value",
@@ -86,6 +87,11 @@ struct error *service_options_parse(int count, const char *const *arguments, str
                 return error_make(ERROR_KIND_INVALID_ARGUMENT, "read the command line", value,
                                   "a service name has 1 to 80 letters, digits, '-', '_' or '.'");
             options.service_name = value;
+        } else if (strcmp(argument, "--layer") == 0) {
+            if (options.layer_count == SERVICE_LAYERS_MAX)
+                return error_make(ERROR_KIND_INVALID_ARGUMENT, "read the command line", argument, "more than %d layers",
+                                  SERVICE_LAYERS_MAX);
+            options.layers[options.layer_count++] = value;
         } else if (strcmp(argument, "--delayed-start") == 0) {
             options.delayed_start = true;
         } else if (strcmp(argument, "--required-privileges") == 0) {
@@ -106,6 +112,9 @@ struct error *service_options_parse(int count, const char *const *arguments, str
     if ((options.purge || options.if_own) && options.action != SERVICE_ACTION_UNREGISTER)
         return error_make(ERROR_KIND_INVALID_ARGUMENT, "read the command line", options.purge ? "--purge" : "--if-own",
                           "it belongs to --unregister-service");
+    if (options.layer_count != 0 && options.action != SERVICE_ACTION_PROBE)
+        return error_make(ERROR_KIND_INVALID_ARGUMENT, "read the command line", "--layer",
+                          "it belongs to --probe-host");
     if (count > 0 && chosen == NULL)
         return error_make(ERROR_KIND_INVALID_ARGUMENT, "read the command line", arguments[0],
                           "it does not say what to do: --console, --register-service, … (hcsd.exe --help lists them)");

@@ -3,6 +3,7 @@
 #define HCSD_SERVICE_OPTIONS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "base/error.h"
 
@@ -19,13 +20,17 @@ enum service_action {
     SERVICE_ACTION_RUN,
 };
 
+#define SERVICE_LAYERS_MAX 128 /* more than Windows stacks */
+
 struct service_options {
     enum service_action action;
-    const char *config_file;  /* NULL: the default file, which may be absent */
-    const char *service_name; /* "hcsd" */
-    bool delayed_start;       /* --register-service only */
-    bool required_privileges; /* --register-service only */
-    bool purge, if_own;       /* --unregister-service only */
+    const char *config_file;                /* NULL: the default file, which may be absent */
+    const char *service_name;               /* "hcsd" */
+    bool delayed_start;                     /* --register-service only */
+    bool required_privileges;               /* --register-service only */
+    bool purge, if_own;                     /* --unregister-service only */
+    const char *layers[SERVICE_LAYERS_MAX]; /* --probe-host only */
+    size_t layer_count;
 };
 
 /* `arguments` without the program's name; the texts are borrowed. INVALID_ARGUMENT names the argument. */

@@ -7,13 +7,16 @@
 #include <stdlib.h>
 
 #include "base/event.h"
+#include "base/path.h"
 #include "base/process.h"
 #include "base/win.h"
 #include "daemon/daemon.h"
+#include "daemon/folder.h"
 #include "daemon/log/console.h"
 #include "daemon/log/log.h"
 #include "service/entry.h"
 #include "service/event_source.h"
+#include "service/machine.h"
 #include "service/registration.h"
 
 #define LOG_CLOSE_MS     3000
@@ -56,6 +59,26 @@ static void complete_registration(const char *name)
     }
 }
 
+/* Whoever can put a file beside hcsd.exe becomes SYSTEM: its DLLs are looked for there first. An administrator may know why it
+ * is so; hcsd only says it. */
+static void check_program_folder(void)
+{
+    char *program = NULL, *folder = NULL;
+    struct error *error = event_source_program(&program);
+    if (error == NULL) {
+        folder = path_folder(program);
+        error = folder_check_programs(folder);
+    }
+    if (error != NULL) {
+        char *text = error_text(error);
+        event_emit(EVENT_PROGRAM_FOLDER_OPEN, text);
+        free(text);
+        error_free(error);
+    }
+    free(folder);
+    free(program);
+}
+
 static struct error *work_start(void *context, const struct daemon_progress *progress)
 {
     (void)context;
@@ -66,7 +89,10 @@ static struct error *work_start(void *context, const struct daemon_progress *pro
                                      .config_file = process.options->config_file,
                                      .log = process.log,
                                      .exhausted = exhausted};
-    struct error *error = daemon_start(&options, progress, &process.daemon);
+    check_program_folder();
+    struct error *error = machine_check(win_native_machine());
+    if (error == NULL)
+        error = daemon_start(&options, progress, &process.daemon);
     if (error != NULL) {
         char *text = error_text(error);
         event_emit(EVENT_SERVICE_START_FAILED, text);
@@ -86,9 +112,13 @@ static bool work_stop(void *context, enum service_stop why, unsigned millisecond
                       const struct daemon_progress *progress)
 {
     (void)context;
-    /* Nothing is worth waiting for when the machine goes down, or when what we would wait for never comes. */
-    bool at_once = why == SERVICE_STOP_SHUTDOWN || why == SERVICE_STOP_FAILED;
-    bool clean = daemon_stop(process.daemon, at_once ? 0 : milliseconds, progress);
+    if (why == SERVICE_STOP_SHUTDOWN) {
+        daemon_leave(process.daemon);
+        process.forced = true;
+        return true;
+    }
+    /* What failed never comes: it is not waited for. */
+    bool clean = daemon_stop(process.daemon, why == SERVICE_STOP_FAILED ? 0 : milliseconds, progress);
     process.forced = !clean;
     if (!clean || why == SERVICE_STOP_FAILED)
         process.exit_code = 1;
@@ -133,7 +163,7 @@ static struct error *prepare(const struct service_options *options, bool console
     return error;
 }
 
-/* With threads left that would not end, an orderly end of the process could wait for their locks for ever. */
+/* With threads left that have not ended, an orderly end of the process could wait for their locks for ever. */
 static int end(bool clean)
 {
     if (!clean)
@@ -168,9 +198,9 @@ int run_console(const struct service_options *options)
         return fail(error);
     process.ended = CreateEventW(NULL, TRUE, FALSE, NULL);
     SetConsoleCtrlHandler(console_control, TRUE);
-    bool clean = entry_loop(process.entry, NULL);
+    entry_loop(process.entry, NULL);
     SetEvent(process.ended);
-    return end(clean);
+    return end(!process.forced);
 }
 
 /* ---- service ---- */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <wchar.h>
 
+#include "base/harden.h"
 #include "daemon/relay/control.h"
 #include "daemon/relay/loop.h"
 
@@ -25,10 +26,7 @@ int wmain(int argc, wchar_t **argv)
 {
     struct loop *loop = NULL;
     struct control *control = NULL;
-    SetDefaultDllDirectories(LOAD_LIBRARY_SEARCH_SYSTEM32);
-    SetDllDirectoryW(L"");
-    SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX);
-    HeapSetInformation(NULL, HeapEnableTerminationOnCorruption, NULL, 0);
+    harden_process(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX);
     if (argc != 5 || wcscmp(argv[1], L"--control") != 0 || wcscmp(argv[3], L"--ready") != 0)
         return ERROR_BAD_ARGUMENTS;
     HANDLE ready = (HANDLE)(uintptr_t)wcstoull(argv[4], NULL, 0);

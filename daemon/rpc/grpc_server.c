@@ -232,6 +232,16 @@ static struct error *open_listener(struct rpc_server *server, const struct rpc_s
     return error;
 }
 
+struct error *rpc_server_set_access(struct rpc_server *server, const char *const *members, size_t count)
+{
+    char *sddl = NULL;
+    struct error *error = pipe_access_sddl(members, count, &sddl);
+    if (error == NULL)
+        error = pipe_listener_set_access(server->listener, sddl);
+    free(sddl);
+    return error;
+}
+
 static unsigned or_default(unsigned value, unsigned initial)
 {
     return value != 0 ? value : initial;

@@ -39,6 +39,12 @@ void rpc_server_start(struct rpc_server *server);
 /* New calls are refused with UNAVAILABLE; those under way go on. Health and reflection too. */
 void rpc_server_drain(struct rpc_server *server);
 
+/* Who may use the pipe from here on, as in rpc_server_options; who may not any more is disconnected. INVALID_ARGUMENT names a
+ * member that is not known; any other error: this system does not let it be changed. Nothing has changed then. May block on
+ * a domain controller. */
+struct error *rpc_server_set_access(struct rpc_server *server, const char *const *members,
+                                    size_t count) ERROR_MUST_CHECK;
+
 struct rpc_server_counters {
     uint64_t connections_accepted, clients_refused, calls_begun, calls_failed;
     unsigned connections, handshakes, calls;

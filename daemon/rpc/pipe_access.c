@@ -2,6 +2,7 @@
 
 #include <windows.h>
 
+#include <aclapi.h>
 #include <sddl.h>
 
 #include <string.h>
@@ -66,4 +67,62 @@ struct error *pipe_access_sddl(const char *const *members, size_t count, char **
     }
     *ret_sddl = (char *)sddl.data;
     return NULL;
+}
+
+static struct error *parse(const char *sddl, void **ret_descriptor)
+{
+    wchar_t *wide = NULL;
+    PSECURITY_DESCRIPTOR descriptor = NULL;
+    struct error *error = win_wide(sddl, &wide);
+    if (error == NULL &&
+        !ConvertStringSecurityDescriptorToSecurityDescriptorW(wide, SDDL_REVISION_1, &descriptor, NULL))
+        error = error_win32(GetLastError(), "ConvertStringSecurityDescriptorToSecurityDescriptor", sddl, NULL);
+    free(wide);
+    if (error == NULL)
+        *ret_descriptor = descriptor;
+    return error;
+}
+
+struct error *pipe_access_parse(const char *sddl, struct pipe_access *ret_access)
+{
+    struct pipe_access access = {0};
+    char *owned = str_format("O:SYG:SY%s", sddl);
+    struct error *error = parse(sddl, &access.descriptor);
+    if (error == NULL)
+        error = parse(owned, &access.owned);
+    free(owned);
+    if (error == NULL)
+        *ret_access = access;
+    else
+        pipe_access_free(&access);
+    return error;
+}
+
+void pipe_access_free(struct pipe_access *access)
+{
+    LocalFree(access->descriptor);
+    LocalFree(access->owned);
+    *access = (struct pipe_access){0};
+}
+
+bool pipe_access_allows(const struct pipe_access *access, void *token)
+{
+    GENERIC_MAPPING mapping = {FILE_GENERIC_READ, FILE_GENERIC_WRITE, FILE_GENERIC_EXECUTE, FILE_ALL_ACCESS};
+    PRIVILEGE_SET privileges = {0};
+    DWORD size = sizeof privileges, granted = 0;
+    BOOL allowed = FALSE;
+    return AccessCheck(access->owned, token, FILE_READ_DATA | FILE_WRITE_DATA, &mapping, &privileges, &size, &granted,
+                       &allowed) &&
+           allowed;
+}
+
+struct error *pipe_access_apply(const struct pipe_access *access, void *pipe)
+{
+    PACL acl = NULL;
+    BOOL present, defaulted;
+    DWORD code = ERROR_INVALID_SECURITY_DESCR;
+    if (GetSecurityDescriptorDacl(access->descriptor, &present, &acl, &defaulted) && present)
+        code = SetSecurityInfo(pipe, SE_KERNEL_OBJECT, DACL_SECURITY_INFORMATION | PROTECTED_DACL_SECURITY_INFORMATION,
+                               NULL, NULL, acl, NULL);
+    return code == ERROR_SUCCESS ? NULL : error_win32(code, "SetSecurityInfo", "pipe", NULL);
 }

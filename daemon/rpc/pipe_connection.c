@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
+
 /* ---- its life ---- */
 
 void pipe_connection_unref(struct pipe_connection *connection)
@@ -60,6 +62,69 @@ void pipe_connection_count_calls(const struct pipe_connection *connection, unsig
 {
     *ret_user = atomic_load(&connection->listener->user_calls[connection->user_bucket]);
     *ret_process = atomic_load(&connection->listener->process_calls[connection->process_bucket]);
+}
+
+/* ---- access ---- */
+
+struct change {
+    const struct pipe_access *access;
+    struct error *error;
+};
+static void apply(void *handle, void *context)
+{
+    struct change *change = context;
+    change->error = pipe_access_apply(change->access, handle);
+}
+
+/* Every instance is as good as another. Without one nothing has to be changed: the next is the name's first. */
+static struct error *apply_locked(const struct pipe_listener *listener, const struct pipe_access *access)
+{
+    struct change change = {.access = access};
+    bool done = listener->anchor != NULL;
+    if (done)
+        apply(listener->anchor, &change);
+    for (struct pipe_connection *connection = listener->all; connection != NULL && !done; connection = connection->next)
+        done = pipe_stream_with_handle(connection->stream, apply, &change);
+    return change.error;
+}
+
+/* Those who may not use the pipe, with a reference each. */
+static size_t drop_locked(struct pipe_listener *listener, struct pipe_connection **ret_dropped)
+{
+    size_t count = 0;
+    for (struct pipe_connection *connection = listener->all; connection != NULL; connection = connection->next) {
+        if (connection->state != SERVED || connection->dropped ||
+            pipe_access_allows(&listener->access, connection->identity.token))
+            continue;
+        connection->dropped = true;
+        pipe_stream_shutdown(connection->stream);
+        atomic_fetch_add(&connection->references, 1);
+        ret_dropped[count++] = connection;
+    }
+    return count;
+}
+
+struct error *pipe_connections_set_access(struct pipe_listener *listener, const char *sddl,
+                                          struct pipe_connection ***ret_dropped, size_t *ret_count)
+{
+    struct pipe_access access = {0};
+    struct error *error = pipe_access_parse(sddl, &access);
+    if (error != NULL)
+        return error;
+    AcquireSRWLockExclusive(&listener->access_lock);
+    AcquireSRWLockExclusive(&listener->lock);
+    error = apply_locked(listener, &access);
+    if (error == NULL) {
+        struct pipe_access before = listener->access;
+        listener->access = access;
+        access = before;
+        *ret_dropped = mem_new_array(listener->served + 1, struct pipe_connection *);
+        *ret_count = drop_locked(listener, *ret_dropped);
+    }
+    ReleaseSRWLockExclusive(&listener->lock);
+    ReleaseSRWLockExclusive(&listener->access_lock);
+    pipe_access_free(&access);
+    return error;
 }
 
 /* ---- telling ---- */

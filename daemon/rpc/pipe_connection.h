@@ -1,5 +1,5 @@
 /* The inside of the listener and its connections, for pipe_listener.c, which accepts them, and pipe_connection.c, which counts
- * and names them. Private to these two. */
+ * and names them and takes their access away. Private to these two. */
 #ifndef HCSD_DAEMON_RPC_PIPE_CONNECTION_H
 #define HCSD_DAEMON_RPC_PIPE_CONNECTION_H
 
@@ -9,6 +9,7 @@
 
 #include <stdatomic.h>
 
+#include "daemon/rpc/pipe_access.h"
 #include "daemon/rpc/refusals.h"
 
 #define CALL_BUCKETS 256u
@@ -37,7 +38,8 @@ struct pipe_listener {
     struct pipe_listener_options options;
     char *pipe_text;
     wchar_t *pipe;
-    PSECURITY_DESCRIPTOR descriptor;
+    SRWLOCK access_lock; /* `access`; taken before `lock`. Changing it takes both */
+    struct pipe_access access;
     HANDLE anchor; /* holds the name and takes no client; NULL where that does not work, once others hold it */
     bool held;     /* the anchor takes no client */
     TP_TIMER *timer;
@@ -63,5 +65,10 @@ struct pipe_listener {
 
 /* Where its calls are counted; its identity is known. */
 void pipe_connection_find_buckets(struct pipe_connection *connection);
+
+/* Changes the access to the pipe and shuts the connections down that have it no longer; *ret_dropped are these, with a
+ * reference each. The caller frees the array. */
+struct error *pipe_connections_set_access(struct pipe_listener *listener, const char *sddl,
+                                          struct pipe_connection ***ret_dropped, size_t *ret_count) ERROR_MUST_CHECK;
 
 #endif

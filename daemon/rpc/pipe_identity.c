@@ -75,9 +75,11 @@ struct error *pipe_identity_take(void *handle, struct pipe_identity *ret_identit
     if (!opened)
         return error_win32(code, "OpenThreadToken", NULL, NULL);
     struct error *error = token_read(token, &identity);
-    CloseHandle(token);
+    identity.token = token;
     if (error == NULL)
         *ret_identity = identity;
+    else
+        pipe_identity_free(&identity);
     return error;
 }
 
@@ -142,5 +144,6 @@ void pipe_identity_free(struct pipe_identity *identity)
 {
     free(identity->sid);
     free(identity->user);
+    win_close(identity->token);
     *identity = (struct pipe_identity){0};
 }

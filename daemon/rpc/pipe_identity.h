@@ -10,6 +10,7 @@ struct pipe_identity {
     uint32_t pid; /* GetNamedPipeClientProcessId: for logs; 0 when the system does not say */
     char *sid;    /* "S-1-5-18" */
     char *user;   /* "DOMAIN\name", or the SID where no name is known */
+    void *token;  /* the client's, for pipe_access_allows */
 };
 
 /* Takes the identity of the client of a server-side pipe handle, from which something must have been read already: the

@@ -2,8 +2,6 @@
 
 #include <windows.h>
 
-#include <sddl.h>
-
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -21,6 +19,8 @@
 #define BACKLOG   4u
 #define RETRY_MS  1000u
 #define CLOSE_MS  5000u
+
+#define NO_ACCESS "its user may not use the pipe"
 
 #define FIRST_MAX 4096u /* more than the opening, so that it comes in one read */
 
@@ -228,7 +228,9 @@ static bool handshake_end(struct pipe_connection *connection)
     pipe_connection_find_buckets(connection);
 
     AcquireSRWLockExclusive(&listener->lock);
-    const char *why = too_many_locked(listener, connection);
+    const char *why = pipe_access_allows(&listener->access, connection->identity.token)
+                          ? too_many_locked(listener, connection)
+                          : NO_ACCESS;
     bool serve = why == NULL && !listener->stopping && !connection->timed_out;
     if (serve) {
         connection->state = SERVED;
@@ -351,7 +353,9 @@ static const struct pipe_stream_handler handshake_handler = {on_done, NULL, on_c
 /* One more instance, counted already. NULL: no resources. */
 static struct pipe_connection *instance_new(struct pipe_listener *listener)
 {
-    HANDLE handle = pipe_name_instance(listener->pipe, listener->descriptor, false);
+    AcquireSRWLockShared(&listener->access_lock);
+    HANDLE handle = pipe_name_instance(listener->pipe, listener->access.descriptor, false);
+    ReleaseSRWLockShared(&listener->access_lock);
     if (handle == INVALID_HANDLE_VALUE)
         return NULL;
     struct pipe_connection *connection = mem_new(struct pipe_connection);
@@ -415,22 +419,18 @@ struct error *pipe_listener_open(const struct pipe_listener_options *options, st
     own->max_user_connections = own->max_user_connections != 0 ? own->max_user_connections : 192;
     own->max_process_connections = own->max_process_connections != 0 ? own->max_process_connections : 64;
     own->max_handshakes = own->max_handshakes != 0 ? own->max_handshakes : 64;
+    InitializeSRWLock(&listener->access_lock);
     InitializeSRWLock(&listener->lock);
     InitializeConditionVariable(&listener->changed);
     refusals_init(&listener->refusals, clock_ms());
     listener->slots = mem_new_array(own->max_connections, struct pipe_connection *);
 
-    wchar_t *sddl = NULL;
     HANDLE handle = NULL;
     struct error *error = win_wide(options->pipe, &listener->pipe);
     if (error == NULL)
-        error = win_wide(options->sddl, &sddl);
-    if (error == NULL &&
-        !ConvertStringSecurityDescriptorToSecurityDescriptorW(sddl, SDDL_REVISION_1, &listener->descriptor, NULL))
-        error = error_win32(GetLastError(), "ConvertStringSecurityDescriptor", options->sddl, NULL);
-    free(sddl);
+        error = pipe_access_parse(options->sddl, &listener->access);
     if (error == NULL)
-        error = pipe_name_hold(listener->pipe, listener->descriptor, &handle, &listener->held);
+        error = pipe_name_hold(listener->pipe, listener->access.descriptor, &handle, &listener->held);
     if (error == NULL && (listener->timer = CreateThreadpoolTimer(on_timer, listener, NULL)) == NULL)
         error = error_win32(GetLastError(), "CreateThreadpoolTimer", NULL, NULL);
     listener->anchor = handle;
@@ -503,7 +503,7 @@ void pipe_listener_close(struct pipe_listener *listener)
     }
     if (listener->anchor != NULL)
         CloseHandle(listener->anchor);
-    LocalFree(listener->descriptor);
+    pipe_access_free(&listener->access);
     free(listener->slots);
     free(listener->pipe);
     free(listener->pipe_text);
@@ -525,6 +525,19 @@ void pipe_connection_drop_process(struct pipe_connection *connection, const char
     ReleaseSRWLockExclusive(&listener->lock);
     if (dropped)
         refused(connection, why);
+}
+
+struct error *pipe_listener_set_access(struct pipe_listener *listener, const char *sddl)
+{
+    struct pipe_connection **dropped = NULL;
+    size_t count = 0;
+    struct error *error = pipe_connections_set_access(listener, sddl, &dropped, &count);
+    for (size_t i = 0; i < count; i++) {
+        refused(dropped[i], NO_ACCESS);
+        pipe_connection_unref(dropped[i]);
+    }
+    free(dropped);
+    return error;
 }
 
 unsigned pipe_listener_abort(struct pipe_listener *listener, uint64_t milliseconds)

@@ -2,7 +2,8 @@
  * known. Knows HTTP/2's opening bytes, nothing more of what is spoken.
  *
  * A client has `handshake_ms` from its connection for HTTP/2's preface and the header of its SETTINGS frame (RFC 9113, 3.4);
- * then its identity is taken from its token, once. Whoever fails any of it is disconnected, with the event CLIENT_REFUSED
+ * then its identity is taken from its token, once, and asked again whether it may use the pipe: access may have changed
+ * since it opened it. Whoever fails any of it is disconnected, with the event CLIENT_REFUSED
  * (at most 5 in a burst and one every 12 s; the next says how many were passed over). A client that goes away by itself is
  * no event.
  *
@@ -59,6 +60,10 @@ void pipe_listener_stop(struct pipe_listener *listener, void (*stopped)(void *co
 /* Only after `stopped` (or when never started), with every connection's stream closed or closing. Waits until the last has
  * ended, at most 5 s; if one does not, the listener stays in memory. Takes NULL. */
 void pipe_listener_close(struct pipe_listener *listener);
+
+/* From here on `sddl` (from pipe_access_sddl) says who may use the pipe. Clients that may not any more are disconnected, each
+ * with the event CLIENT_REFUSED. On failure nothing has changed. */
+struct error *pipe_listener_set_access(struct pipe_listener *listener, const char *sddl) ERROR_MUST_CHECK;
 
 /* Shuts down served connections whose write has waited for at least `milliseconds`; ABORT_ALL: every one. Returns how
  * many. */

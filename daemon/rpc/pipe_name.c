@@ -9,10 +9,10 @@
 HANDLE pipe_name_instance(const wchar_t *pipe, PSECURITY_DESCRIPTOR descriptor, bool first)
 {
     SECURITY_ATTRIBUTES attributes = {.nLength = sizeof attributes, .lpSecurityDescriptor = descriptor};
-    return CreateNamedPipeW(pipe,
-                            PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED | (first ? FILE_FLAG_FIRST_PIPE_INSTANCE : 0),
-                            PIPE_TYPE_BYTE | PIPE_READMODE_BYTE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS,
-                            PIPE_UNLIMITED_INSTANCES, PIPE_STREAM_CHUNK, PIPE_STREAM_CHUNK, 0, &attributes);
+    return CreateNamedPipeW(
+        pipe, PIPE_ACCESS_DUPLEX | WRITE_DAC | FILE_FLAG_OVERLAPPED | (first ? FILE_FLAG_FIRST_PIPE_INSTANCE : 0),
+        PIPE_TYPE_BYTE | PIPE_READMODE_BYTE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS, PIPE_UNLIMITED_INSTANCES,
+        PIPE_STREAM_CHUNK, PIPE_STREAM_CHUNK, 0, &attributes);
 }
 
 /* As a client that nobody can learn anything from. */

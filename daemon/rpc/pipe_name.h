@@ -9,7 +9,7 @@
 #include "base/error.h"
 
 /* Creates an instance of the pipe; INVALID_HANDLE_VALUE on failure (GetLastError). Overlapped, bytes, both ways, local
- * clients only. */
+ * clients only; its access can be changed (pipe_access_apply). */
 HANDLE pipe_name_instance(const wchar_t *pipe, PSECURITY_DESCRIPTOR descriptor, bool first);
 
 /* Makes the first instance of `pipe` and puts it into the disconnected state, in which it takes no client but holds the

@@ -212,9 +212,10 @@ static void host_done(void *context, struct error *error, char *report)
 static void handle_host(struct rpc_call *call, const ProtobufCMessage *message, void *context)
 {
     struct diagnostics *diagnostics = context;
-    struct host_probe_options options = {diagnostics->service_name, diagnostics->config_file, diagnostics->state_dir};
+    const Hcsd__V1__HostRequest *request = (const Hcsd__V1__HostRequest *)message;
+    struct host_probe_options options = {diagnostics->service_name, diagnostics->config_file, diagnostics->state_dir,
+                                         request->layers, request->n_layers};
     struct host_probe *probe = NULL;
-    (void)message;
     if (!options.service || !options.config_file || !options.folder) {
         rpc_call_fail(call, error_make(ERROR_KIND_UNAVAILABLE, "probe the host", NULL, "this hcsd has no probe"));
         return;

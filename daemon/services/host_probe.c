@@ -3,7 +3,9 @@
 #include <windows.h>
 
 #include <stdatomic.h>
+#include <string.h>
 
+#include "base/buffer.h"
 #include "base/memory.h"
 #include "base/path.h"
 #include "base/win.h"
@@ -14,6 +16,7 @@
 struct host_probe {
     atomic_int references; /* who has started it, and the wait */
     HANDLE job, process, file, wait;
+    DWORD bound_ms;
     atomic_bool cancelled;
     void (*done)(void *context, struct error *error, char *report);
     void *context;
@@ -67,8 +70,8 @@ static void CALLBACK ended(void *context, BOOLEAN timed_out)
     if (timed_out) {
         TerminateJobObject(probe->job, ERROR_TIMEOUT);
         error = error_make(ERROR_KIND_DEADLINE_EXCEEDED, "probe the host", NULL,
-                           "a check has not ended within %d seconds; run hcsd.exe --probe-host in a console",
-                           HOST_PROBE_MS / 1000);
+                           "a check has not ended within %lu seconds; run hcsd.exe --probe-host in a console",
+                           probe->bound_ms / 1000);
     } else if (atomic_load(&probe->cancelled)) {
         error = error_make(ERROR_KIND_CANCELLED, "probe the host", NULL, "its caller has gone, or hcsd is stopping");
     } else {
@@ -98,6 +101,23 @@ static struct error *make_file(const char *folder, HANDLE *ret_file)
     return error;
 }
 
+/* " --layer "DIR"" for each. What would end the quotes early cannot stand in a path. */
+static struct error *add_layers(const struct host_probe_options *options, struct buffer *line)
+{
+    if (options->layer_count > HOST_PROBE_LAYERS)
+        return error_make(ERROR_KIND_INVALID_ARGUMENT, "probe the host", "layers", "more than %d", HOST_PROBE_LAYERS);
+    for (size_t i = 0; i < options->layer_count; i++) {
+        const char *layer = options->layers[i];
+        size_t size = strlen(layer);
+        if (!path_is_absolute(layer) || strchr(layer, '"') != NULL)
+            return error_make(ERROR_KIND_INVALID_ARGUMENT, "probe the host", layer, "it is no absolute path");
+        while (size > 3 && layer[size - 1] == '\\')
+            size--;
+        buffer_add_format(line, " --layer \"%.*s%s\"", (int)size, layer, layer[size - 1] == '\\' ? "." : "");
+    }
+    return NULL;
+}
+
 static struct error *spawn(struct host_probe *probe, const struct host_probe_options *options)
 {
     wchar_t image[1024], *line = NULL;
@@ -107,10 +127,13 @@ static struct error *spawn(struct host_probe *probe, const struct host_probe_opt
     DWORD count = GetModuleFileNameW(NULL, image, ARRAYSIZE(image));
     if (count == 0 || count >= ARRAYSIZE(image))
         return error_win32(ERROR_FILENAME_EXCED_RANGE, "GetModuleFileName", "hcsd.exe", NULL);
-    char *text = str_format("\"%ls\" --probe-host --service-name %s --config \"%s\"", image, options->service,
-                            options->config_file);
-    struct error *error = win_wide(text, &line);
-    free(text);
+    struct buffer text = {0};
+    buffer_add_format(&text, "\"%ls\" --probe-host --service-name %s --config \"%s\"", image, options->service,
+                      options->config_file);
+    struct error *error = add_layers(options, &text);
+    if (error == NULL)
+        error = win_wide((char *)text.data, &line);
+    buffer_free(&text);
     if (error != NULL)
         return error;
     InitializeProcThreadAttributeList(NULL, 1, 0, &size);
@@ -149,6 +172,7 @@ struct error *host_probe_start(const struct host_probe_options *options,
                           "a probe runs already; ask again later");
     struct host_probe *probe = mem_new(struct host_probe);
     probe->done = done;
+    probe->bound_ms = options->layer_count != 0 ? HOST_PROBE_LAYER_MS : HOST_PROBE_MS;
     probe->context = context;
     atomic_init(&probe->references, 1);
     struct error *error = process_job_new(&probe->job);
@@ -159,7 +183,7 @@ struct error *host_probe_start(const struct host_probe_options *options,
     if (error == NULL) {
         *ret_probe = probe; /* before it can end */
         atomic_fetch_add(&probe->references, 1);
-        if (!RegisterWaitForSingleObject(&probe->wait, probe->process, ended, probe, HOST_PROBE_MS,
+        if (!RegisterWaitForSingleObject(&probe->wait, probe->process, ended, probe, probe->bound_ms,
                                          WT_EXECUTEONLYONCE | WT_EXECUTELONGFUNCTION)) {
             error = error_win32(GetLastError(), "RegisterWaitForSingleObject", "the probe", NULL);
             atomic_fetch_sub(&probe->references, 1);

@@ -49,3 +49,11 @@ unsigned win_build(void)
     get_version call = (get_version)(void *)win_function(L"ntdll.dll", "RtlGetVersion");
     return call != NULL && call(&version) == 0 ? version.dwBuildNumber : 0;
 }
+
+USHORT win_native_machine(void)
+{
+    typedef BOOL(WINAPI * is_wow64)(HANDLE, USHORT *, USHORT *);
+    USHORT process = 0, native = 0;
+    is_wow64 call = (is_wow64)(void *)win_function(L"kernel32.dll", "IsWow64Process2");
+    return call != NULL && call(GetCurrentProcess(), &process, &native) ? native : 0;
+}

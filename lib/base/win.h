@@ -23,4 +23,8 @@ FARPROC win_function(const wchar_t *module, const char *name);
 /* Build number of this Windows (RtlGetVersion: needs no manifest), e.g. 20348. */
 unsigned win_build(void);
 
+/* What the machine is, whatever this program was built for (IsWow64Process2): IMAGE_FILE_MACHINE_AMD64; 0 when the system does
+ * not say (GetLastError tells why). */
+USHORT win_native_machine(void);
+
 #endif

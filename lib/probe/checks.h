@@ -11,8 +11,9 @@
 struct probe {
     const struct probe_options *options;
     bool wine;
-    wchar_t *folder;    /* \\?\…\probe-PID below the state folder; NULL: it could not be made */
-    struct buffer text; /* what the check found */
+    wchar_t *folder;           /* \\?\…\probe-PID below the state folder; NULL: it could not be made */
+    struct buffer text;        /* what the check found */
+    struct probe_layer *layer; /* of layer.c, between its first check and its last */
 };
 
 /* A check says what it found with probe_found, and returns whether that is what was expected. */
@@ -27,8 +28,8 @@ struct probe_table {
     size_t count;
 };
 
-extern const struct probe_table probe_system, probe_token, probe_service, probe_files, probe_pipes, probe_processes,
-    probe_hcs;
+extern const struct probe_table probe_system, probe_token, probe_service, probe_files, probe_backup, probe_pipes,
+    probe_processes, probe_hcs, probe_layers;
 
 /* Puts the text of what was found; the last one counts. */
 void probe_found(struct probe *probe, const char *format, ...) ERROR_PRINTF(2, 3);
@@ -36,5 +37,18 @@ void probe_found(struct probe *probe, const char *format, ...) ERROR_PRINTF(2, 3
 enum probe_verdict probe_failed(struct probe *probe, const char *call, DWORD code);
 enum probe_verdict probe_status(struct probe *probe, const char *call, int32_t status);
 enum probe_verdict probe_judge(bool as_expected);
+
+#define PROBE_SCRATCH "scratch" /* in the probe's folder */
+
+bool probe_is_folder(const char *path);
+/* For the folder of each probe that has been killed. */
+void probe_each_left(struct probe *probe, void (*use)(struct probe *probe, const char *folder));
+/* The probe's folder as a plain path, whether it is there or not. The caller frees it. */
+char *probe_folder(const struct probe *probe);
+/* A path in the probe's folder. The caller frees it. */
+wchar_t *probe_place(const struct probe *probe, const wchar_t *name);
+/* A new file there with the bytes "probe", open with `access`. NULL: told already, *ret_verdict is the check's. */
+HANDLE probe_make(struct probe *probe, const wchar_t *name, DWORD access, DWORD attributes,
+                  enum probe_verdict *ret_verdict);
 
 #endif

@@ -1,4 +1,4 @@
-/* Volumes, deletes, renames, backup streams: what of the file system hcsd relies on. */
+/* Volumes, deletes, renames: what of the file system hcsd relies on. */
 #include <string.h>
 #include <wchar.h>
 
@@ -14,6 +14,8 @@
 #define SUPPORTS_POSIX_UNLINK 0x00000400u
 #define DISPOSITION_EX        21
 #define DISPOSITION_FLAGS     (1u | 2u | 16u) /* delete, POSIX semantics, ignore read-only */
+#define RENAME_EX             22
+#define RENAME_FLAGS          (1u | 2u) /* replace, POSIX semantics */
 
 /* ---- volumes ---- */
 
@@ -92,46 +94,9 @@ static enum probe_verdict look_compressed(struct probe *probe, const char *which
 
 /* ---- files of our own ---- */
 
-/* A path in the probe's folder. The caller frees it. */
-static wchar_t *place(const struct probe *probe, const wchar_t *name)
-{
-    size_t folder = wcslen(probe->folder), size = wcslen(name);
-    wchar_t *path = mem_new_array(folder + size + 2, wchar_t);
-    memcpy(path, probe->folder, folder * sizeof *path);
-    path[folder] = L'\\';
-    memcpy(path + folder + 1, name, size * sizeof *path);
-    return path;
-}
-
-/* A new file with a few bytes, open with `access`; NULL: told already. */
-static HANDLE make(struct probe *probe, const wchar_t *name, DWORD access, DWORD attributes,
-                   enum probe_verdict *verdict)
-{
-    if (probe->folder == NULL) {
-        probe_found(probe, "no folder could be made in the state folder");
-        *verdict = PROBE_NOT_ASKED;
-        return NULL;
-    }
-    wchar_t *path = place(probe, name);
-    DWORD count;
-    HANDLE file = CreateFileW(path, GENERIC_WRITE, SHARE_ALL, NULL, CREATE_NEW, attributes, NULL);
-    DWORD code = GetLastError();
-    if (file != INVALID_HANDLE_VALUE) {
-        WriteFile(file, "probe", 5, &count, NULL);
-        CloseHandle(file);
-        file = CreateFileW(path, access, SHARE_ALL, NULL, OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, NULL);
-        code = GetLastError();
-    }
-    free(path);
-    if (file != INVALID_HANDLE_VALUE)
-        return file;
-    *verdict = probe_failed(probe, "CreateFile", code);
-    return NULL;
-}
-
 static bool is_there(const struct probe *probe, const wchar_t *name)
 {
-    wchar_t *path = place(probe, name);
+    wchar_t *path = probe_place(probe, name);
     WIN32_FIND_DATAW data;
     HANDLE find = FindFirstFileW(path, &data); /* an open would fail for a file that is going */
     if (find != INVALID_HANDLE_VALUE)
@@ -153,7 +118,7 @@ static enum probe_verdict look_delete_read_only(struct probe *probe, const char 
 {
     (void)argument;
     enum probe_verdict verdict = PROBE_DIFFERENT;
-    HANDLE file = make(probe, L"read-only", DELETE, FILE_ATTRIBUTE_READONLY, &verdict);
+    HANDLE file = probe_make(probe, L"read-only", DELETE, FILE_ATTRIBUTE_READONLY, &verdict);
     if (file == NULL)
         return verdict;
     DWORD code = dispose(file);
@@ -168,10 +133,10 @@ static enum probe_verdict look_delete_open(struct probe *probe, const char *argu
 {
     (void)argument;
     enum probe_verdict verdict = PROBE_DIFFERENT;
-    HANDLE other = make(probe, L"held", GENERIC_READ, FILE_ATTRIBUTE_NORMAL, &verdict);
+    HANDLE other = probe_make(probe, L"held", GENERIC_READ, FILE_ATTRIBUTE_NORMAL, &verdict);
     if (other == NULL)
         return verdict;
-    wchar_t *path = place(probe, L"held");
+    wchar_t *path = probe_place(probe, L"held");
     HANDLE file = CreateFileW(path, DELETE, SHARE_ALL, NULL, OPEN_EXISTING, 0, NULL);
     DWORD code = file == INVALID_HANDLE_VALUE ? GetLastError() : dispose(file);
     win_close(file);
@@ -191,7 +156,7 @@ static enum probe_verdict look_delete_mapped(struct probe *probe, const char *ar
 {
     (void)argument;
     enum probe_verdict verdict = PROBE_DIFFERENT;
-    HANDLE file = make(probe, L"mapped", GENERIC_READ | GENERIC_WRITE | DELETE, FILE_ATTRIBUTE_NORMAL, &verdict);
+    HANDLE file = probe_make(probe, L"mapped", GENERIC_READ | GENERIC_WRITE | DELETE, FILE_ATTRIBUTE_NORMAL, &verdict);
     if (file == NULL)
         return verdict;
     HANDLE section = CreateFileMappingW(file, NULL, PAGE_READWRITE, 0, 0, NULL);
@@ -215,7 +180,7 @@ static enum probe_verdict look_open_by_id(struct probe *probe, const char *argum
 {
     (void)argument;
     enum probe_verdict verdict = PROBE_DIFFERENT;
-    HANDLE file = make(probe, L"by-id", FILE_READ_ATTRIBUTES, FILE_ATTRIBUTE_NORMAL, &verdict);
+    HANDLE file = probe_make(probe, L"by-id", FILE_READ_ATTRIBUTES, FILE_ATTRIBUTE_NORMAL, &verdict);
     if (file == NULL)
         return verdict;
     BY_HANDLE_FILE_INFORMATION information = {0};
@@ -252,7 +217,7 @@ static enum probe_verdict look_name(struct probe *probe, const char *argument)
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(names[i].which, argument) == 0)
             name = names[i].name;
-    HANDLE file = make(probe, name, DELETE, FILE_ATTRIBUTE_NORMAL, &verdict);
+    HANDLE file = probe_make(probe, name, DELETE, FILE_ATTRIBUTE_NORMAL, &verdict);
     if (file == NULL)
         return verdict;
     FILE_DISPOSITION_INFO classic = {TRUE};
@@ -299,9 +264,9 @@ static enum probe_verdict look_rename(struct probe *probe, const char *argument)
         probe_found(probe, "no folder could be made in the state folder");
         return PROBE_NOT_ASKED;
     }
-    wchar_t *folder = place(probe, L"folder"), *target = place(probe, L"renamed");
+    wchar_t *folder = probe_place(probe, L"folder"), *target = probe_place(probe, L"renamed");
     CreateDirectoryW(folder, NULL);
-    HANDLE child = make(probe, L"folder\\child", GENERIC_READ, FILE_ATTRIBUTE_NORMAL, &verdict);
+    HANDLE child = probe_make(probe, L"folder\\child", GENERIC_READ, FILE_ATTRIBUTE_NORMAL, &verdict);
     if (child != NULL) {
         DWORD code = MoveFileExW(folder, target, 0) ? ERROR_SUCCESS : GetLastError();
         CloseHandle(child);
@@ -316,29 +281,60 @@ static enum probe_verdict look_rename(struct probe *probe, const char *argument)
     return verdict;
 }
 
-static enum probe_verdict look_backup_read(struct probe *probe, const char *argument)
+/* Two names of one read-only file: what goes is a name, and the file keeps its attribute (parent layers are hard links). */
+static enum probe_verdict look_delete_link(struct probe *probe, const char *argument)
 {
     (void)argument;
     enum probe_verdict verdict = PROBE_DIFFERENT;
-    HANDLE file = make(probe, L"backup", GENERIC_READ, FILE_ATTRIBUTE_NORMAL, &verdict);
+    HANDLE file = probe_make(probe, L"link-1", DELETE, FILE_ATTRIBUTE_READONLY, &verdict);
     if (file == NULL)
         return verdict;
-    /* Stream id 1 (data), no attributes, 5 bytes, no name, "probe". */
-    static const uint8_t expected[] = {1, 0, 0, 0, 0, 0, 0, 0,   5,   0,   0,   0,  0,
-                                       0, 0, 0, 0, 0, 0, 0, 'p', 'r', 'o', 'b', 'e'};
-    uint8_t found[4096];
-    DWORD size = 0, code = ERROR_SUCCESS;
-    void *context = NULL;
-    if (!BackupRead(file, found, sizeof found, &size, FALSE, FALSE, &context))
-        code = GetLastError();
-    BackupRead(file, NULL, 0, &(DWORD){0}, TRUE, FALSE, &context);
+    wchar_t *one = probe_place(probe, L"link-1"), *other = probe_place(probe, L"link-2");
+    DWORD code = CreateHardLinkW(other, one, NULL) ? dispose(file) : GetLastError();
     CloseHandle(file);
+    DWORD attributes = GetFileAttributesW(other);
     if (code != ERROR_SUCCESS)
-        return probe_failed(probe, "BackupRead", code);
-    bool same = size >= sizeof expected && memcmp(found, expected, sizeof expected) == 0;
-    probe_found(probe, "%lu bytes, %s", size,
-                same ? "as our own reader writes them" : "other ones than our own reader's");
-    return probe_judge(same);
+        probe_failed(probe, "CreateHardLink and FileDispositionInfoEx", code);
+    else
+        probe_found(probe, "the first name is %s; attributes of the second: 0x%08lX",
+                    is_there(probe, L"link-1") ? "still there" : "gone", attributes);
+    verdict = probe_judge(code == ERROR_SUCCESS && !is_there(probe, L"link-1") &&
+                          attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_READONLY) != 0);
+    SetFileAttributesW(other, FILE_ATTRIBUTE_NORMAL); /* or it stays where the flags above are not known */
+    free(other);
+    free(one);
+    return verdict;
+}
+
+/* How a document of the journal replaces the one before it. */
+static enum probe_verdict look_replace(struct probe *probe, const char *argument)
+{
+    (void)argument;
+    enum probe_verdict verdict = PROBE_DIFFERENT;
+    HANDLE target = probe_make(probe, L"replaced", GENERIC_READ, FILE_ATTRIBUTE_NORMAL, &verdict);
+    HANDLE file = target == NULL ? NULL : probe_make(probe, L"new", DELETE, FILE_ATTRIBUTE_NORMAL, &verdict);
+    if (file == NULL) {
+        win_close(target);
+        return verdict;
+    }
+    wchar_t *path = probe_place(probe, L"replaced");
+    size_t units = wcslen(path);
+    FILE_RENAME_INFO *rename = mem_zero(sizeof *rename + units * sizeof *path);
+    *(DWORD *)rename = RENAME_FLAGS; /* the Ex form's Flags, where the older one has ReplaceIfExists */
+    rename->FileNameLength = (DWORD)(units * sizeof *path);
+    memcpy(rename->FileName, path, units * sizeof *path);
+    DWORD code = SetFileInformationByHandle(file, (FILE_INFO_BY_HANDLE_CLASS)RENAME_EX, rename,
+                                            (DWORD)(sizeof *rename + units * sizeof *path))
+                     ? ERROR_SUCCESS
+                     : GetLastError();
+    free(rename);
+    free(path);
+    CloseHandle(file);
+    CloseHandle(target);
+    if (code != ERROR_SUCCESS)
+        return probe_failed(probe, "FileRenameInfoEx", code);
+    probe_found(probe, "it was replaced");
+    return probe_judge(!is_there(probe, L"new"));
 }
 
 static const struct probe_check file_checks[] = {
@@ -347,6 +343,8 @@ static const struct probe_check file_checks[] = {
     {"volume", "state folder compressed", "neither compressed nor encrypted", look_compressed, "state"},
     {"volume", "staging folder compressed", "neither compressed nor encrypted", look_compressed, "staging"},
     {"files", "delete, read-only", "the name is gone at once", look_delete_read_only, NULL},
+    {"files", "delete, read-only, by one of two links", "the name is gone; the other one is still read-only",
+     look_delete_link, NULL},
     {"files", "delete, another handle open", "the name is gone at once (POSIX semantics)", look_delete_open, NULL},
     {"files", "delete, mapped", "refused with 5", look_delete_mapped, NULL},
     {"files", "open and delete by id", "opened by id, and deleted by it", look_open_by_id, NULL},
@@ -354,7 +352,7 @@ static const struct probe_check file_checks[] = {
     {"files", "name with a trailing dot", "opens by its exact name", look_name, "trailing dot"},
     {"files", "name of a device", "an ordinary name", look_name, "device name"},
     {"files", "depth", "300 folders", look_deep, NULL},
+    {"files", "replace a file that is open", "it is replaced (POSIX semantics)", look_replace, NULL},
     {"files", "rename of a folder with an open file in it", "refused with 5", look_rename, NULL},
-    {"files", "BackupRead", "the same bytes as our own reader", look_backup_read, NULL},
 };
 const struct probe_table probe_files = {file_checks, sizeof file_checks / sizeof file_checks[0]};

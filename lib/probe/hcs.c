@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/text.h"
 #include "base/win.h"
 #include "hcs/library.h"
 #include "probe/checks.h"
@@ -21,6 +22,24 @@ static struct hcs_library *open_library(struct probe *probe)
     error_free(error);
     hcs_library_free(library);
     return NULL;
+}
+
+static enum probe_verdict look_library(struct probe *probe, const char *argument)
+{
+    (void)argument;
+    static const char name[] = "\\system32\\vmcompute.dll";
+    wchar_t path[1024] = L"";
+    struct hcs_library *library = open_library(probe);
+    if (library == NULL)
+        return PROBE_NOT_ASKED;
+    GetModuleFileNameW(library->module, path, ARRAYSIZE(path) - 1);
+    hcs_library_free(library);
+    char *found = win_text(path);
+    size_t size = strlen(found), tail = sizeof name - 1;
+    bool own = size > tail && text_equal_ascii_nocase(found + size - tail, name);
+    probe_found(probe, "%s", found);
+    free(found);
+    return probe_judge(own);
 }
 
 static enum probe_verdict look_exports(struct probe *probe, const char *argument)
@@ -94,6 +113,7 @@ static enum probe_verdict look_enumerate(struct probe *probe, const char *argume
 }
 
 static const struct probe_check hcs_checks[] = {
+    {"hcs", "library", "vmcompute.dll of System32", look_library, NULL},
     {"hcs", "exports", "all that hcsd knows", look_exports, NULL},
     {"hcs", "NameToGuid", "{18955D65-D45A-557B-BF1C-49D6DFEFC526}", look_name_to_guid, NULL},
     {"hcs", "enumerate by owner", "a list", look_enumerate, NULL},

@@ -2,6 +2,7 @@
 #include <aclapi.h>
 #include <sddl.h>
 #include <string.h>
+#include <wchar.h>
 
 #include "base/memory.h"
 #include "base/win.h"
@@ -133,9 +134,49 @@ static enum probe_verdict look_pid(struct probe *probe, const char *argument)
     return probe_judge(pid == GetCurrentProcessId());
 }
 
+/* What a reload does with pipe_access: one instance's access is that of all. */
+static enum probe_verdict look_change(struct probe *probe, const char *argument)
+{
+    (void)argument;
+    wchar_t *name = own_name("change"), *text = NULL;
+    PSECURITY_DESCRIPTOR wanted = NULL, found = NULL;
+    PACL acl = NULL;
+    BOOL present, defaulted;
+    HANDLE one = CreateNamedPipeW(name, PIPE_ACCESS_DUPLEX | WRITE_DAC | FILE_FLAG_FIRST_PIPE_INSTANCE, PIPE_TYPE_BYTE,
+                                  PIPE_UNLIMITED_INSTANCES, 4096, 4096, 0, NULL);
+    HANDLE other = serve(name, false);
+    DWORD code = one == INVALID_HANDLE_VALUE || other == INVALID_HANDLE_VALUE ? GetLastError() : ERROR_SUCCESS;
+    free(name);
+    if (code == ERROR_SUCCESS &&
+        (!ConvertStringSecurityDescriptorToSecurityDescriptorW(L"D:P(A;;GA;;;SY)(A;;GA;;;BA)(A;;0x12019b;;;LS)",
+                                                               SDDL_REVISION_1, &wanted, NULL) ||
+         !GetSecurityDescriptorDacl(wanted, &present, &acl, &defaulted)))
+        code = GetLastError();
+    if (code == ERROR_SUCCESS)
+        code = SetSecurityInfo(one, SE_KERNEL_OBJECT, DACL_SECURITY_INFORMATION | PROTECTED_DACL_SECURITY_INFORMATION,
+                               NULL, NULL, acl, NULL);
+    if (code == ERROR_SUCCESS)
+        code = GetSecurityInfo(other, SE_KERNEL_OBJECT, DACL_SECURITY_INFORMATION, NULL, NULL, NULL, NULL, &found);
+    if (code == ERROR_SUCCESS && !ConvertSecurityDescriptorToStringSecurityDescriptorW(
+                                     found, SDDL_REVISION_1, DACL_SECURITY_INFORMATION, &text, NULL))
+        code = GetLastError();
+    bool same = text != NULL && wcsstr(text, L"(A;;0x12019b;;;LS)") != NULL;
+    if (code == ERROR_SUCCESS)
+        probe_found(probe, "the other instance has %ls", text);
+    else
+        probe_failed(probe, "change a pipe's access", code);
+    LocalFree(text);
+    LocalFree(found);
+    LocalFree(wanted);
+    win_close(other);
+    win_close(one);
+    return probe_judge(same);
+}
+
 static const struct probe_check pipe_checks[] = {
     {"pipe", "access of the service's pipe", "nobody but SYSTEM and Administrators may serve the name", look_dacl,
      NULL},
+    {"pipe", "access changed at one instance", "every instance has it", look_change, NULL},
     {"pipe", "second first instance", "refused with 5", look_first_instance, NULL},
     {"pipe", "all instances busy", "error 231", look_busy, NULL},
     {"pipe", "identity", "error 1368 before the first read, none after it", look_identity, NULL},

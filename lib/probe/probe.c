@@ -2,16 +2,19 @@
 
 #include <stdarg.h>
 #include <string.h>
+#include <wchar.h>
 
 #include <jansson.h>
 
 #include "base/memory.h"
+#include "base/path.h"
 #include "base/text.h"
 #include "base/win.h"
 #include "export/export.h"
 #include "probe/checks.h"
 
 #define FOUND_MAX 2000
+#define SHARE_ALL (FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE)
 
 void probe_found(struct probe *probe, const char *format, ...)
 {
@@ -51,10 +54,119 @@ const char *probe_verdict_name(enum probe_verdict verdict)
     return names[verdict];
 }
 
-/* A folder of the probe's own, long paths allowed in it. */
+/* ---- the probe's folder ---- */
+
+bool probe_is_folder(const char *path)
+{
+    wchar_t *wide = NULL;
+    error_free(win_path(path, &wide));
+    DWORD attributes = wide == NULL ? INVALID_FILE_ATTRIBUTES : GetFileAttributesW(wide);
+    free(wide);
+    return attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_DIRECTORY) != 0;
+}
+
+char *probe_folder(const struct probe *probe)
+{
+    return str_format("%s\\probe-%lu", probe->options->state_dir, GetCurrentProcessId());
+}
+
+wchar_t *probe_place(const struct probe *probe, const wchar_t *name)
+{
+    size_t folder = wcslen(probe->folder), size = wcslen(name);
+    wchar_t *path = mem_new_array(folder + size + 2, wchar_t);
+    memcpy(path, probe->folder, folder * sizeof *path);
+    path[folder] = L'\\';
+    memcpy(path + folder + 1, name, size * sizeof *path);
+    return path;
+}
+
+HANDLE probe_make(struct probe *probe, const wchar_t *name, DWORD access, DWORD attributes,
+                  enum probe_verdict *ret_verdict)
+{
+    if (probe->folder == NULL) {
+        probe_found(probe, "no folder could be made in the state folder");
+        *ret_verdict = PROBE_NOT_ASKED;
+        return NULL;
+    }
+    wchar_t *path = probe_place(probe, name);
+    DWORD count;
+    HANDLE file = CreateFileW(path, GENERIC_WRITE, SHARE_ALL, NULL, CREATE_NEW, attributes, NULL);
+    DWORD code = GetLastError();
+    if (file != INVALID_HANDLE_VALUE) {
+        WriteFile(file, "probe", 5, &count, NULL);
+        CloseHandle(file);
+        file = CreateFileW(path, access, SHARE_ALL, NULL, OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, NULL);
+        code = GetLastError();
+    }
+    free(path);
+    if (file != INVALID_HANDLE_VALUE)
+        return file;
+    *ret_verdict = probe_failed(probe, "CreateFile", code);
+    return NULL;
+}
+
+/* Whether "probe-PID" is the folder of a process that runs; ours does. */
+static bool is_running(const char *folder)
+{
+    DWORD pid = strtoul(folder + strlen("probe-"), NULL, 10), code = STILL_ACTIVE;
+    HANDLE process = OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, FALSE, pid);
+    bool running = process != NULL ? !GetExitCodeProcess(process, &code) || code == STILL_ACTIVE
+                                   : GetLastError() != ERROR_INVALID_PARAMETER;
+    win_close(process);
+    return running;
+}
+
+/* What cannot be removed stays, for the next probe. */
+static void remove_folder(const char *path)
+{
+    struct export_control control = {0};
+    struct remover_report left = {0};
+    export_control_init(&control);
+    atomic_store(&control.go_around, true);
+    error_free(remover_run(path, &control, &left));
+    remover_report_free(&left);
+    export_control_free(&control);
+}
+
+void probe_each_left(struct probe *probe, void (*use)(struct probe *probe, const char *folder))
+{
+    static const wchar_t names[] = L"\\probe-*";
+    wchar_t *state = NULL;
+    WIN32_FIND_DATAW data;
+    error_free(win_path(probe->options->state_dir, &state));
+    if (state == NULL)
+        return;
+    size_t units = wcslen(state);
+    state = mem_resize_array(state, units + ARRAYSIZE(names), sizeof *state);
+    memcpy(state + units, names, sizeof names);
+    HANDLE find = FindFirstFileW(state, &data);
+    free(state);
+    for (bool more = find != INVALID_HANDLE_VALUE; more; more = FindNextFileW(find, &data)) {
+        char *name = win_text(data.cFileName), *folder = path_join(probe->options->state_dir, name);
+        if (!is_running(name))
+            use(probe, folder);
+        free(folder);
+        free(name);
+    }
+    if (find != INVALID_HANDLE_VALUE)
+        FindClose(find);
+}
+
+/* But not a scratch, which may be attached: layer.c knows what to do. */
+static void remove_left(struct probe *probe, const char *folder)
+{
+    (void)probe;
+    char *scratch = path_join(folder, PROBE_SCRATCH);
+    if (!probe_is_folder(scratch))
+        remove_folder(folder);
+    free(scratch);
+}
+
+/* Long paths are allowed in it. */
 static void open_folder(struct probe *probe)
 {
-    char *path = str_format("%s\\probe-%lu", probe->options->state_dir, GetCurrentProcessId());
+    probe_each_left(probe, remove_left);
+    char *path = probe_folder(probe);
     struct error *error = win_path(path, &probe->folder);
     if (error == NULL && !CreateDirectoryW(probe->folder, NULL)) {
         free(probe->folder);
@@ -64,25 +176,22 @@ static void open_folder(struct probe *probe)
     free(path);
 }
 
-static void remove_folder(struct probe *probe)
+static void close_folder(struct probe *probe)
 {
-    struct export_control control = {0};
-    struct remover_report left = {0};
-    char *path = str_format("%s\\probe-%lu", probe->options->state_dir, GetCurrentProcessId());
-    export_control_init(&control);
-    atomic_store(&control.go_around, true);
+    char *path = probe_folder(probe);
     if (probe->folder != NULL)
-        error_free(remover_run(path, &control, &left));
-    remover_report_free(&left);
-    export_control_free(&control);
+        remove_folder(path);
     free(path);
     free(probe->folder);
 }
 
+/* ---- the run ---- */
+
 void probe_run(const struct probe_options *options, struct probe_report *ret_report)
 {
-    static const struct probe_table *const tables[] = {&probe_system, &probe_token, &probe_service,  &probe_files,
-                                                       &probe_pipes,  &probe_hcs,   &probe_processes};
+    static const struct probe_table *const tables[] = {&probe_system, &probe_token,     &probe_service,
+                                                       &probe_files,  &probe_backup,    &probe_pipes,
+                                                       &probe_hcs,    &probe_processes, &probe_layers};
     struct probe probe = {.options = options, .wine = win_function(L"ntdll.dll", "wine_get_version") != NULL};
     size_t count = 0;
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
@@ -99,7 +208,7 @@ void probe_run(const struct probe_options *options, struct probe_report *ret_rep
             row->found = text_printable((char *)probe.text.data, probe.text.size, FOUND_MAX);
         }
     }
-    remove_folder(&probe);
+    close_folder(&probe);
     buffer_free(&probe.text);
     *ret_report = report;
 }

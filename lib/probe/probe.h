@@ -2,7 +2,7 @@
  * run under Wine; someone with a real server runs `hcsctl diag host` and sends the report back.
  *
  * Each check is a row of a table: what is asked, what the documents say (facts: windows.md), and a function that looks. Nothing
- * is changed outside a folder of its own in the state folder, which is removed again. Windows only; runs in a process of its own
+ * is changed outside a folder of its own in the state folder, which is removed again (the layers are only read). Windows only; runs in a process of its own
  * (hcsd.exe --probe-host), because what it asks may hang: who starts it bounds its time. */
 #ifndef HCSD_PROBE_PROBE_H
 #define HCSD_PROBE_PROBE_H
@@ -32,6 +32,9 @@ struct probe_options {
     const char *staging_dir; /* exists */
     const char *hcs_library; /* NULL: System32's */
     const char *owner;       /* of containers: "hcsd" */
+    const char *const
+        *layers; /* a layer and its parents, nearest first, over which a scratch is made and exported; or none */
+    size_t layer_count;
 };
 
 struct probe_report {

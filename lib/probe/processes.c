@@ -1,6 +1,7 @@
 /* Processes and threads that are to end. */
 #include <string.h>
 
+#include "base/harden.h"
 #include "base/memory.h"
 #include "base/win.h"
 #include "probe/checks.h"
@@ -83,8 +84,50 @@ static enum probe_verdict look_cancel(struct probe *probe, const char *argument)
     return probe_judge(waited == WAIT_OBJECT_0 && reader.code == ERROR_OPERATION_ABORTED);
 }
 
+/* A second TerminateProcess is refused once the first has begun: how hcsd tells a process that does not die. */
+static enum probe_verdict look_terminate(struct probe *probe, const char *argument)
+{
+    (void)argument;
+    STARTUPINFOW startup = {.cb = sizeof startup};
+    PROCESS_INFORMATION process = {0};
+    wchar_t image[1024];
+    if (GetModuleFileNameW(NULL, image, ARRAYSIZE(image)) == 0 ||
+        !CreateProcessW(image, NULL, NULL, NULL, FALSE, CREATE_SUSPENDED | CREATE_NO_WINDOW, NULL, NULL, &startup,
+                        &process))
+        return probe_failed(probe, "CreateProcess", GetLastError());
+    bool first = TerminateProcess(process.hProcess, 1);
+    DWORD waited = WaitForSingleObject(process.hProcess, WAIT_MS);
+    DWORD code = TerminateProcess(process.hProcess, 1) ? ERROR_SUCCESS : GetLastError();
+    CloseHandle(process.hThread);
+    CloseHandle(process.hProcess);
+    probe_found(probe, "the first %s, the process %s, the second: error %lu", first ? "succeeded" : "failed",
+                waited == WAIT_OBJECT_0 ? "ended" : "did not end within 5 s", code);
+    return probe_judge(first && waited == WAIT_OBJECT_0 && code == ERROR_ACCESS_DENIED);
+}
+
+/* `argument`: one of harden_policies, which hcsd.exe has set. */
+static enum probe_verdict look_mitigation(struct probe *probe, const char *argument)
+{
+    typedef BOOL(WINAPI * get_policy)(HANDLE, int, PVOID, SIZE_T);
+    get_policy get = (get_policy)(void *)win_function(L"kernel32.dll", "GetProcessMitigationPolicy");
+    const struct harden_policy *row = harden_policies;
+    while (strcmp(row->name, argument) != 0)
+        row++;
+    uint32_t flags = 0;
+    if (get == NULL || !get(GetCurrentProcess(), row->policy, &flags, sizeof flags))
+        return probe_failed(probe, "GetProcessMitigationPolicy", get == NULL ? ERROR_PROC_NOT_FOUND : GetLastError());
+    probe_found(probe, "flags 0x%X", flags);
+    return probe_judge((flags & row->flags) == row->flags);
+}
+
 static const struct probe_check process_checks[] = {
     {"processes", "job closed", "its process ends", look_job, NULL},
+    {"processes", "TerminateProcess, twice", "it ends; the second is refused with 5", look_terminate, NULL},
+    {"processes", "mitigation, images", "none from the network or of low integrity, System32 first", look_mitigation,
+     "images"},
+    {"processes", "mitigation, extension points", "off", look_mitigation, "extension points"},
+    {"processes", "mitigation, redirections", "junctions of ordinary users are not followed (since Server 2022)",
+     look_mitigation, "redirections"},
     {"processes", "CancelSynchronousIo", "the read ends with 995", look_cancel, NULL},
 };
 const struct probe_table probe_processes = {process_checks, sizeof process_checks / sizeof process_checks[0]};

@@ -4,6 +4,7 @@
 #include <wchar.h>
 
 #include "base/memory.h"
+#include "base/text.h"
 #include "base/win.h"
 #include "probe/checks.h"
 
@@ -39,12 +40,9 @@ static enum probe_verdict look_manifest(struct probe *probe, const char *argumen
 static enum probe_verdict look_machine(struct probe *probe, const char *argument)
 {
     (void)argument;
-    USHORT process = 0, native = 0;
-    BOOL(WINAPI * get)
-    (HANDLE, USHORT *, USHORT *) =
-        (BOOL(WINAPI *)(HANDLE, USHORT *, USHORT *))(void *)win_function(L"kernel32.dll", "IsWow64Process2");
-    if (get == NULL || !get(GetCurrentProcess(), &process, &native))
-        return probe_failed(probe, "IsWow64Process2", get == NULL ? ERROR_PROC_NOT_FOUND : GetLastError());
+    USHORT native = win_native_machine();
+    if (native == 0)
+        return probe_failed(probe, "IsWow64Process2", GetLastError());
     probe_found(probe, "machine 0x%04X", native);
     return probe_judge(native == IMAGE_FILE_MACHINE_AMD64);
 }
@@ -70,12 +68,66 @@ static enum probe_verdict look_other_service(struct probe *probe, const char *na
     return PROBE_AS_EXPECTED;
 }
 
+static enum probe_verdict look_edition(struct probe *probe, const char *argument)
+{
+    (void)argument;
+    static const wchar_t key[] = L"SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion";
+    wchar_t type[64] = L"not known", edition[64] = L"not known";
+    DWORD size = sizeof type;
+    RegGetValueW(HKEY_LOCAL_MACHINE, key, L"InstallationType", RRF_RT_REG_SZ, NULL, type, &size);
+    size = sizeof edition;
+    RegGetValueW(HKEY_LOCAL_MACHINE, key, L"EditionID", RRF_RT_REG_SZ, NULL, edition, &size);
+    probe_found(probe, "%ls (%ls)", type, edition);
+    return probe_judge(wcsncmp(type, L"Server", 6) == 0);
+}
+
+/* Whether Defender passes a folder by; every administrator sets it in one of the two places. `argument`: "state" or "staging". */
+static enum probe_verdict look_exclusion(struct probe *probe, const char *argument)
+{
+    static const wchar_t *const keys[] = {L"SOFTWARE\\Microsoft\\Windows Defender\\Exclusions\\Paths",
+                                          L"SOFTWARE\\Policies\\Microsoft\\Windows Defender\\Exclusions\\Paths"};
+    const char *path = strcmp(argument, "state") == 0 ? probe->options->state_dir : probe->options->staging_dir;
+    LSTATUS status = ERROR_SUCCESS;
+    bool asked = false, excluded = false;
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        HKEY key = NULL;
+        LSTATUS opened = RegOpenKeyExW(HKEY_LOCAL_MACHINE, keys[i], 0, KEY_QUERY_VALUE, &key);
+        status = opened != ERROR_SUCCESS ? opened : status;
+        asked = asked || opened == ERROR_SUCCESS;
+        wchar_t name[1024];
+        for (DWORD n = 0, size; opened == ERROR_SUCCESS; n++) {
+            size = ARRAYSIZE(name);
+            if (RegEnumValueW(key, n, name, &size, NULL, NULL, NULL, NULL) != ERROR_SUCCESS)
+                break;
+            char *folder = win_text(name), *start = str_copy_n(path, strlen(folder));
+            excluded = excluded || (text_equal_ascii_nocase(start, folder) &&
+                                    (path[strlen(start)] == 0 || path[strlen(start)] == '\\'));
+            free(start);
+            free(folder);
+        }
+        if (key != NULL)
+            RegCloseKey(key);
+    }
+    if (!asked) {
+        probe_failed(probe, "Defender's exclusions", (DWORD)status);
+        return PROBE_NOT_ASKED;
+    }
+    probe_found(probe, "%s", excluded ? "excluded" : "not excluded; scans make exports slow and hold files");
+    return probe_judge(excluded);
+}
+
 static const struct probe_check system_checks[] = {
     {"system", "build", "17763 (Server 2019) or newer", look_build, NULL},
     {"system", "manifest", "GetVersionEx tells the real build", look_manifest, NULL},
     {"system", "machine", "0x8664 (x64)", look_machine, NULL},
+    {"system", "edition", "a server", look_edition, NULL},
     {"system", "service vmcompute", "there; started by the first call", look_other_service, "vmcompute"},
     {"system", "service hns", "there", look_other_service, "hns"},
+    {"system", "service wcifs", "there (the containers' file system filter)", look_other_service, "wcifs"},
+    {"system", "service bindflt", "there (mounts into containers)", look_other_service, "bindflt"},
+    {"system", "service vmms", "there, where containers are to run in VMs", look_other_service, "vmms"},
+    {"system", "virus scans of the state folder", "Defender excludes it", look_exclusion, "state"},
+    {"system", "virus scans of the staging folder", "Defender excludes it", look_exclusion, "staging"},
 };
 const struct probe_table probe_system = {system_checks, sizeof system_checks / sizeof system_checks[0]};
 
@@ -223,6 +275,35 @@ static enum probe_verdict look_sid(struct probe *probe, const char *argument)
     return probe_judge(info.dwServiceSidType == SERVICE_SID_TYPE_UNRESTRICTED);
 }
 
+/* A path with blanks and without quotes starts C:\Program.exe, if somebody puts one there. */
+static enum probe_verdict look_command_line(struct probe *probe, const char *argument)
+{
+    (void)argument;
+    union {
+        QUERY_SERVICE_CONFIGW config;
+        BYTE room[8192]; /* the most that the call gives */
+    } info = {0};
+    DWORD size;
+    wchar_t *wide = NULL;
+    error_free(win_wide(probe->options->service, &wide));
+    SC_HANDLE manager = OpenSCManagerW(NULL, NULL, SC_MANAGER_CONNECT);
+    SC_HANDLE service = manager == NULL ? NULL : OpenServiceW(manager, wide, SERVICE_QUERY_CONFIG);
+    DWORD code = service != NULL && QueryServiceConfigW(service, &info.config, sizeof info, &size) ? ERROR_SUCCESS
+                                                                                                   : GetLastError();
+    if (service != NULL)
+        CloseServiceHandle(service);
+    if (manager != NULL)
+        CloseServiceHandle(manager);
+    free(wide);
+    if (code != ERROR_SUCCESS) {
+        probe_failed(probe, "QueryServiceConfig", code);
+        return PROBE_NOT_ASKED;
+    }
+    const wchar_t *line = info.config.lpBinaryPathName, *end = wcsstr(line, L".exe"), *blank = wcschr(line, L' ');
+    probe_found(probe, "%ls", line);
+    return probe_judge(line[0] == L'"' || blank == NULL || (end != NULL && blank > end));
+}
+
 /* The texts of the events can be read where viewers look for them. */
 static enum probe_verdict look_event_source(struct probe *probe, const char *argument)
 {
@@ -256,6 +337,7 @@ static enum probe_verdict look_event_source(struct probe *probe, const char *arg
 }
 
 static const struct probe_check service_checks[] = {
+    {"service", "command line", "its program in quotes, or without blanks", look_command_line, NULL},
     {"service", "preshutdown time", "25,000 ms or more", look_preshutdown, NULL},
     {"service", "recovery actions", "3, the first a restart", look_failure, NULL},
     {"service", "recovery on reported failures", "set", look_failure_flag, NULL},

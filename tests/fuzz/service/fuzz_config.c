@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             if (value < key->minimum || (key->type == CONFIG_NUMBER && value > key->maximum))
                 abort();
         }
-        config_compare(config, config, &live, &waiting);
+        config_compare(config, config, NULL, &live, &waiting);
         if (live.count + waiting.count != 0)
             abort();
     } else if (problems.count == 0 || problems.count > CONFIG_PROBLEMS_MAX + 1) {

@@ -16,9 +16,12 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const ProtobufCMessageDescriptor *const descriptors[] = {
-    &containerd__task__v3__create_task_request__descriptor, &containerd__task__v3__exec_process_request__descriptor,
-    &containerd__task__v3__update_task_request__descriptor, &containerd__task__v3__kill_request__descriptor,
-    &hcsd__v1__export_request__descriptor,                  &hcsd__v1__list_tasks_request__descriptor,
+    &containerd__task__v3__create_task_request__descriptor,
+    &containerd__task__v3__exec_process_request__descriptor,
+    &containerd__task__v3__update_task_request__descriptor,
+    &containerd__task__v3__kill_request__descriptor,
+    &hcsd__v1__export_request__descriptor,
+    &hcsd__v1__list_tasks_request__descriptor,
     &hcsd__v1__list_tasks_response__descriptor,
 };
 

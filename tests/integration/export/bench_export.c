@@ -23,7 +23,7 @@
 #include "export/packer.h"
 
 #define COPY_BUFFER (256u << 10)
-#define IDLE_MS 2000
+#define IDLE_MS     2000
 
 static LARGE_INTEGER began;
 
@@ -69,7 +69,8 @@ static wchar_t *join(const wchar_t *folder, const wchar_t *name)
 
 static uint64_t floor_file(const wchar_t *path, uint8_t *buffer)
 {
-    HANDLE file = CreateFileW(path, GENERIC_READ | DELETE, FILE_SHARE_READ | FILE_SHARE_DELETE, NULL, OPEN_EXISTING, 0, NULL);
+    HANDLE file =
+        CreateFileW(path, GENERIC_READ | DELETE, FILE_SHARE_READ | FILE_SHARE_DELETE, NULL, OPEN_EXISTING, 0, NULL);
     need(file != INVALID_HANDLE_VALUE, "open");
     DWORD got = 0;
     uint64_t bytes = 0;
@@ -88,14 +89,16 @@ static uint64_t floor_folder(const wchar_t *folder, uint8_t *buffer)
     uint64_t bytes = 0;
     WIN32_FIND_DATAW found;
     wchar_t *pattern = join(folder, L"*");
-    HANDLE find = FindFirstFileExW(pattern, FindExInfoBasic, &found, FindExSearchNameMatch, NULL, FIND_FIRST_EX_LARGE_FETCH);
+    HANDLE find =
+        FindFirstFileExW(pattern, FindExInfoBasic, &found, FindExSearchNameMatch, NULL, FIND_FIRST_EX_LARGE_FETCH);
     free(pattern);
     need(find != INVALID_HANDLE_VALUE, "list");
     do {
         if (wcscmp(found.cFileName, L".") == 0 || wcscmp(found.cFileName, L"..") == 0)
             continue;
         wchar_t *path = join(folder, found.cFileName);
-        bytes += found.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY ? floor_folder(path, buffer) : floor_file(path, buffer);
+        bytes +=
+            found.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY ? floor_folder(path, buffer) : floor_file(path, buffer);
         free(path);
     } while (FindNextFileW(find, &found));
     FindClose(find);

@@ -192,6 +192,18 @@ class Installer(unittest.TestCase):
         self.assertNotEqual(0, self.msiexec("/i", self.old))
         self.assert_runs(self.version)
 
+    def test_arm64_is_refused(self):
+        machine = ["/v", "PROCESSOR_ARCHITECTURE", "/t", "REG_SZ", "/f", "/d"]
+        before = re.search(r"PROCESSOR_ARCHITECTURE\s+REG_SZ\s+(\w+)", self.registry(PATH)).group(1)
+        self.assertEqual(0, self.host.run("reg.exe", "add", PATH, *machine, "ARM64").status)
+        try:
+            self.assertNotEqual(0, self.msiexec("/i", self.new))
+            self.assertEqual(([], None), (self.installed(), self.state()))
+        finally:
+            self.host.run("reg.exe", "add", PATH, *machine, before)
+        self.assertEqual(0, self.msiexec("/i", self.new), "the same installs where the machine is x64")
+        self.assert_runs(self.version)
+
     def test_an_upgrade_that_fails_can_be_undone(self):
         """What the installer's rollback does: the service runs the program that it ran before."""
         line = '"C:\\elsewhere\\hcsd.exe" --run-service --service-name hcsd --config "C:\\my config.json"'
@@ -230,6 +242,62 @@ class Installer(unittest.TestCase):
         sums = dict(reversed(line.split("  ")) for line in content.pop("SHA256SUMS").decode().splitlines())
         self.assertEqual({name: hashlib.sha256(data).hexdigest() for name, data in content.items()}, sums)
         self.assertEqual({name.split("/")[-1] for name in self.expected_files(self.version)}, {name.split("/")[-1] for name in content})
+
+    def test_signed_release_files(self):
+        """With a throw-away certificate: every program in the zip and in the MSI, and the MSI, carry its signature."""
+        folder = os.path.join(WORK, "signed")
+        os.makedirs(folder)
+        key, certificate, container, password = (os.path.join(folder, name) for name in ("key.pem", "certificate.pem", "both.p12", "password"))
+        with open(password, "w", encoding="ascii") as file:
+            file.write("throw away")
+        for command in (["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "2",
+                         "-subj", "/CN=hcsd test", "-addext", "extendedKeyUsage=codeSigning"],
+                        ["pkcs12", "-export", "-in", certificate, "-inkey", key, "-out", container, "-passout", f"file:{password}"]):
+            subprocess.run(["openssl", *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+        def make(name, **signing):
+            output = os.path.join(folder, name)
+            done = subprocess.run([sys.executable, os.path.join(ROOT, "installer", "dist.py"), "--bin", BIN, "--output", output, "--version", self.version],
+                                  check=False, capture_output=True, text=True, env=dict(os.environ, **signing))
+            return output, done
+
+        def signature(path, authority=certificate):
+            """Whether it is signed by that certificate, and nothing changed since."""
+            return subprocess.run(["osslsigncode", "verify", "-CAfile", authority, "-in", path], check=False, stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.DEVNULL).returncode == 0
+
+        for name, signing in (("container", {"HCSD_SIGN_PKCS12": container, "HCSD_SIGN_PASSWORD_FILE": password}),
+                              ("pair", {"HCSD_SIGN_CERT": certificate, "HCSD_SIGN_KEY": key})):
+            output, done = make(name, **signing)
+            self.assertEqual(0, done.returncode, done.stderr)
+            self.assertNotIn("unsigned", done.stdout)
+            msi = os.path.join(output, f"hcsd-{self.version}-x64.msi")
+            subprocess.run(["msiextract", "--directory", os.path.join(output, "msi"), msi], check=True, stdout=subprocess.DEVNULL)
+            with zipfile.ZipFile(os.path.join(output, f"hcsd-{self.version}-windows-x64.zip")) as archive:
+                archive.extractall(os.path.join(output, "zip"))
+            programs = [os.path.join(where, file) for where, _, files in os.walk(output) for file in files if file.endswith((".exe", ".dll"))]
+            names = sorted(os.path.basename(path) for path in dist.release_files(BIN) if path.endswith((".exe", ".dll")))
+            self.assertEqual(sorted(2 * names), sorted(os.path.basename(path) for path in programs))
+            for path in [msi] + programs:
+                self.assertTrue(signature(path), path)
+        # The check tells: a byte less, or no signature.
+        with open(programs[0], "r+b") as file:
+            file.seek(4096)
+            byte = file.read(1)
+            file.seek(4096)
+            file.write(bytes([byte[0] ^ 1]))
+        self.assertFalse(signature(programs[0]))
+        self.assertFalse(signature(os.path.join(BIN, "hcsd.exe")))
+
+        output, done = make("plain")
+        self.assertEqual(0, done.returncode, done.stderr)
+        self.assertIn("unsigned", done.stdout)
+        for signing, word in (({"HCSD_SIGN_CERT": certificate}, "HCSD_SIGN_KEY"), ({"HCSD_SIGN_PKCS12": folder + "/absent"}, "absent"),
+                              ({"HCSD_SIGN_PKCS12": container, "HCSD_SIGN_KEY": key}, "HCSD_SIGN_PKCS12"),
+                              ({"HCSD_SIGN_CERT": certificate, "HCSD_SIGN_KEY": container}, "osslsigncode ended")):
+            _, done = make("refused", **signing)
+            self.assertNotEqual(0, done.returncode, signing)
+            self.assertIn(word, done.stderr)
 
 
 if __name__ == "__main__":

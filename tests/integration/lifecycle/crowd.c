@@ -14,11 +14,11 @@
 #include <string.h>
 
 #include <windows.h>
-#include <winternl.h>
 
 #include "base/memory.h"
 #include "base/text.h"
 #include "cli/client.h"
+#include "tests/integration/handles.h"
 
 #define CLIENTS      8
 #define CALL_MS      240000u
@@ -168,34 +168,6 @@ static DWORD WINAPI work(void *context)
     return 0;
 }
 
-/* SystemHandleInformation (16), which winternl.h does not have: every handle of the machine. */
-struct handle_list {
-    ULONG count;
-    struct {
-        USHORT pid, creator;
-        UCHAR type, attributes;
-        USHORT handle;
-        void *object;
-        ULONG access;
-    } entries[];
-};
-
-static long handle_count(DWORD pid)
-{
-    ULONG size = 1u << 20, needed = 0;
-    struct handle_list *list = mem_zero(size);
-    long found = 0;
-    while (NtQuerySystemInformation((SYSTEM_INFORMATION_CLASS)16, list, size, &needed) == (NTSTATUS)0xC0000004 &&
-           size < (64u << 20)) {
-        size *= 2;
-        list = mem_resize_array(list, size, 1);
-    }
-    for (ULONG i = 0; i < list->count; i++)
-        found += list->entries[i].pid == pid;
-    free(list);
-    return found;
-}
-
 static double seconds(void)
 {
     LARGE_INTEGER count, frequency;
@@ -228,7 +200,7 @@ static void run_phase(struct phase *phase, struct client **clients, DWORD pid)
             *c = '\'';
     printf("{\"phase\":\"%s\",\"count\":%u,\"errors\":%u,\"first_error\":\"%s\",\"us\":%.0f,\"handles\":%ld}\n",
            phase->name, phase->count, atomic_load(&phase->errors), phase->first_error != NULL ? phase->first_error : "",
-           us, handle_count(pid));
+           us, handles_of(pid, NULL, NULL));
     fflush(stdout);
     free(phase->first_error);
 }
@@ -245,7 +217,7 @@ static bool run_named(const char *name, const char *prefix, unsigned count, stru
 {
     char line[16];
     if (strcmp(name, "stop") == 0) {
-        printf("{\"phase\":\"stop\",\"handles\":%ld}\n", handle_count(pid));
+        printf("{\"phase\":\"stop\",\"handles\":%ld}\n", handles_of(pid, NULL, NULL));
         fflush(stdout);
         return fgets(line, sizeof line, stdin) != NULL;
     }

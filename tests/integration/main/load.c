@@ -12,14 +12,14 @@
 #include <string.h>
 
 #include <windows.h>
-#include <winternl.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "cli/client.h"
+#include "tests/integration/handles.h"
 
-#define CALL_MS 60000u
+#define CALL_MS              60000u
 #define STATES_PER_CONTAINER 20
 
 struct round {
@@ -69,7 +69,8 @@ static void work_once(struct load_client *client)
 
     create.id = state.id = delete.id = client->id;
     create.bundle = client->bundle;
-    if (!call(client, "/containerd.task.v3.Task/Create", &create.base, &containerd__task__v3__create_task_response__descriptor))
+    if (!call(client, "/containerd.task.v3.Task/Create", &create.base,
+              &containerd__task__v3__create_task_response__descriptor))
         return;
     for (int i = 0; i < STATES_PER_CONTAINER; i++)
         call(client, "/containerd.task.v3.Task/State", &state.base, &containerd__task__v3__state_response__descriptor);
@@ -85,37 +86,6 @@ static DWORD WINAPI client_thread(void *context)
     return 0;
 }
 
-/* SystemHandleInformation (16), which winternl.h does not have: every handle of the machine. What the process query tells is
- * the size of the handle table under Wine, and GetProcessHandleCount gives 0 there. */
-struct handle_list {
-    ULONG count;
-    struct {
-        USHORT pid, creator;
-        UCHAR type, attributes;
-        USHORT handle;
-        void *object;
-        ULONG access;
-    } entries[];
-};
-
-/* How many handles that process has. */
-static long handle_count(DWORD pid)
-{
-    ULONG size = 1u << 20, needed = 0;
-    struct handle_list *list = mem_zero(size);
-    long found = 0;
-
-    while (NtQuerySystemInformation((SYSTEM_INFORMATION_CLASS)16, list, size, &needed) == (NTSTATUS)0xC0000004 &&
-           size < (64u << 20)) {
-        size *= 2;
-        list = mem_resize_array(list, size, 1);
-    }
-    for (ULONG i = 0; i < list->count; i++)
-        found += list->entries[i].pid == pid;
-    free(list);
-    return found;
-}
-
 static bool run_round(const char *name, struct load_client *clients, size_t count, unsigned seconds, DWORD pid)
 {
     struct round round = {.end_ms = clock_ms() + seconds * 1000ull, .lock = SRWLOCK_INIT};
@@ -124,7 +94,8 @@ static bool run_round(const char *name, struct load_client *clients, size_t coun
 
     for (size_t i = 0; i < count; i++) {
         clients[i].round = &round;
-        threads[i] = CreateThread(NULL, 256 * 1024, client_thread, &clients[i], STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
+        threads[i] =
+            CreateThread(NULL, 256 * 1024, client_thread, &clients[i], STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
         if (threads[i] == NULL) {
             fprintf(stderr, "load: CreateThread: %lu\n", GetLastError());
             ExitProcess(2);
@@ -140,7 +111,7 @@ static bool run_round(const char *name, struct load_client *clients, size_t coun
             *c = '\'';
     printf("{\"round\":\"%s\",\"calls\":%llu,\"errors\":%llu,\"first_error\":\"%s\",\"handles\":%ld}\n", name,
            (unsigned long long)atomic_load(&round.calls), (unsigned long long)atomic_load(&round.errors),
-           round.first_error != NULL ? round.first_error : "", handle_count(pid));
+           round.first_error != NULL ? round.first_error : "", handles_of(pid, NULL, NULL));
     fflush(stdout);
     free(round.first_error);
     return fgets(line, sizeof line, stdin) != NULL;

@@ -61,7 +61,7 @@ class Service(unittest.TestCase):
                 found.append((kind, category, number, []))
             string = STRING.search(line)
             if string and found:
-                found[-1][3].append(string.group(1).replace("\\\\", "\\"))
+                found[-1][3].append(re.sub(r"\\(.)", r"\1", string.group(1)))
         return found
 
     def wait_for_event(self, number, since):
@@ -205,6 +205,25 @@ class Service(unittest.TestCase):
         self.assertIn("icacls", strings[0])
         wait_until("the service has stopped", lambda: self.state() == "STOPPED")
 
+    def test_program_folder_that_others_may_write(self):
+        """It is said, and hcsd goes on: whoever has set it up may know why."""
+        folder = self.host.unix("C:/open-program")
+        shutil.copytree(BIN, folder, ignore=lambda _, names: [name for name in names if name.endswith(".debug")])
+        since = len(self.host.boot_text())
+        program = os.path.join(folder, "hcsd.exe")
+        self.assertEqual(0, self.host.run(program, "--register-service").status)
+        for mode, events in ((0o755, 0), (0o777, 1)):
+            os.chmod(folder, mode)
+            self.start()
+            self.wait_for_event(1, since)
+            told = [strings[0] for _, _, number, strings in self.events(since) if number & 0xFFFF == 17]
+            self.assertEqual(events, len(told), told)
+            self.assertEqual("SERVING", self.host.ctl("health").json["status"])
+            self.stop()
+            since = len(self.host.boot_text())
+        self.assertIn("C:\\open-program", told[0])
+        self.assertIn("icacls", told[0])
+
     def test_two_do_not_share_a_state_folder(self):
         self.host.start_console()
         try:
@@ -262,6 +281,27 @@ class Service(unittest.TestCase):
             self.assertEqual("running", self.host.ctl("task", "state", name).json["status"])
             self.host.ctl("task", "delete", "--force", name)
 
+    def test_the_shutdown_of_the_machine(self):
+        """No call into HCS any more, which stops beside us: hcsd ends, and the containers are known to the next one."""
+        program = self.host.start(os.path.join(os.path.dirname(BIN), "tests", "hcsd_shutdown.exe"), "--console", stdin=subprocess.PIPE,
+                                  stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        wait_until("it serves", lambda: '"SERVING"' in self.host.ctl("health", ok=False).text)
+        self.host.ctl("task", "create", "--bundle", self.host.make_bundle("stays", "emu:sleep 600"), "stays")
+        self.host.ctl("task", "start", "stays")
+        join = in_background(self.host.refused, "task", "wait", "stays")
+        wait_until("it waits", lambda: self.host.ctl("diag").json["connections"] >= 2)
+        before = dict(self.host.books()["calls"], books=None)
+        program.stdin.close()
+        self.assertEqual(0, program.wait(timeout=60))
+        self.assertEqual("UNAVAILABLE", join()["code"])
+        self.assertEqual(before, dict(self.host.books()["calls"], books=None))
+        with open(self.host.unix("C:/ProgramData/hcsd/state/log/hcsd.log"), encoding="utf-8") as log:
+            self.assertEqual(2, [line["event"] for line in map(json.loads, log) if "event" in line][-1])
+        self.register()
+        self.start()
+        self.assertEqual("running", self.host.ctl("task", "state", "stays").json["status"])
+        self.host.ctl("task", "delete", "--force", "stays")
+
     def test_who_asked_for_a_change_is_in_the_log(self):
         self.register()
         self.start()
@@ -309,12 +349,18 @@ class Service(unittest.TestCase):
         for row in rows.values():
             self.assertTrue(row["expected"] and row["found"], row)
         # What Wine has as Windows does, and what it is known not to have (../shared/facts/build-and-wine.md).
-        for name in ("system: build", "service: preshutdown time", "service: event source", "files: delete, mapped", "files: depth",
-                     "pipe: access of the service's pipe", "pipe: all instances busy", "hcs: exports", "hcs: NameToGuid",
-                     "hcs: enumerate by owner", "processes: job closed", "processes: CancelSynchronousIo"):
+        for name in ("system: build", "system: machine", "service: command line", "service: preshutdown time", "service: event source",
+                     "files: delete, mapped", "files: depth", "pipe: access of the service's pipe", "pipe: access changed at one instance",
+                     "pipe: all instances busy", "hcs: exports", "hcs: NameToGuid", "hcs: enumerate by owner", "processes: job closed",
+                     "processes: CancelSynchronousIo"):
             self.assertEqual("as expected", rows[name]["verdict"], rows[name])
-        for name in ("files: delete, read-only", "files: BackupRead", "files: rename of a folder with an open file in it"):
+        for name in ("files: delete, read-only", "files: delete, read-only, by one of two links", "files: replace a file that is open",
+                     "files: BackupRead", "files: BackupRead, with security", "files: rename of a folder with an open file in it",
+                     "hcs: library", "processes: TerminateProcess, twice"):
             self.assertEqual("different", rows[name]["verdict"], rows[name])
+        for row in rows.values():
+            if row["group"] == "layer":
+                self.assertEqual(("no --layer was given", "not asked"), (row["found"], row["verdict"]))
         self.assertEqual(report["different"], sum(row["verdict"] == "different" for row in rows.values()))
         self.assertEqual([], [name for name in os.listdir(self.host.unix("C:/ProgramData/hcsd/state")) if "probe" in name], "nothing stays")
         shown = self.host.run(*self.host.ctl_command("diag", "host")).text
@@ -326,6 +372,57 @@ class Service(unittest.TestCase):
         rows = {row["name"]: row for row in console.json["rows"]}
         self.assertEqual("not asked", rows["exports"]["verdict"])
         self.assertIn("absent.dll", rows["exports"]["found"])
+
+    def test_diag_host_with_a_layer(self):
+        """A scratch is made over the layer and goes through an export; whatever fails, nothing of it stays."""
+        folder = self.host.unix("C:/emulator-probe")
+        shutil.copytree(EMULATOR, folder, dirs_exist_ok=True)
+        with open(os.path.join(folder, "vmcompute-settings.json"), "w", encoding="utf-8") as settings:
+            json.dump({"check_privileges": True}, settings)
+        self.host.write_config(hcs={"library": "C:\\emulator-probe\\vmcompute.dll"})
+        faults = Faults(folder)
+        base, app = self.host.make_layer("probed-base", {"hello.txt": b"hello\n"}), self.host.make_layer("probed-app", {"more.txt": b"more\n"})
+        calls = ("CreateSandboxLayer", "ActivateLayer", "PrepareLayer", "GetLayerMountPath", "UnprepareLayer", "ExportLayer", "DeactivateLayer",
+                 "DestroyLayer")
+        state = self.host.unix("C:/ProgramData/hcsd/state")
+        self.register()
+        self.start()
+
+        def ask():
+            report = self.host.ctl("diag", "host", "--layer", app, "--parent", base).json
+            books = json.loads(self.host.run(os.path.join(folder, "hcsemu.exe"), "--books").text)
+            self.assertEqual(([], []), (books["activated"], books["prepared"]))
+            self.assertEqual([], [name for name in os.listdir(state) if "probe" in name], "nothing stays")
+            return {row["name"]: row for row in report["rows"] if row["group"] == "layer"}
+
+        rows = ask()
+        self.assertEqual(sorted(calls), sorted(rows))
+        for row in rows.values():
+            self.assertEqual("as expected", row["verdict"], row)
+        self.assertIn("Files", rows["ExportLayer"]["found"])
+        for call in ("ActivateLayer", "PrepareLayer", "ExportLayer"):
+            with self.subTest(call):
+                faults.set({"call": call, "action": "fail", "hresult": "0x80070005"})
+                try:
+                    rows = ask()
+                finally:
+                    faults.clear()
+                self.assertEqual("different", rows[call]["verdict"], rows[call])
+                self.assertIn("denied", rows[call]["found"].lower())
+                self.assertEqual("as expected", rows["DestroyLayer"]["verdict"], rows["DestroyLayer"])
+        # A probe that was killed in the middle: the next one takes down what it left.
+        left = os.path.join(state, "probe-99999996", "scratch")
+        os.makedirs(left)
+        with open(os.path.join(left, "sandbox.vhdx"), "wb") as file:
+            file.write(b"\0" * 4096)
+        self.host.ctl("diag", "host")
+        self.assertTrue(os.path.isdir(left), "it may be attached: only a probe with layers touches it")
+        ask_and_leave = self.host.ctl("diag", "host", "--layer", app, "--parent", base).json
+        self.assertEqual(0, sum(row["verdict"] != "as expected" for row in ask_and_leave["rows"] if row["group"] == "layer"))
+        self.assertFalse(os.path.isdir(left))
+        self.host.ctl("diag", "host")
+        self.assertEqual([], [name for name in os.listdir(state) if "probe" in name])
+        self.assertEqual("INVALID_ARGUMENT", self.host.refused("diag", "host", "--parent", base)["code"])
 
     def test_paramchange(self):
         since = len(self.host.boot_text())
@@ -345,6 +442,36 @@ class Service(unittest.TestCase):
         self.assertIn("hcs.call_seconds: 0 is not allowed; expected a whole number from 1 to 3600", strings[0])
         self.assertEqual("SERVING", self.host.ctl("health").json["status"], "a bad file changes nothing")
         self.stop()
+
+    def pipe_rights(self):
+        """The access of the service's pipe, as SDDL."""
+        return next(row for row in self.host.ctl("diag", "host").json["rows"] if row["name"] == "access of the service's pipe")["found"]
+
+    def test_pipe_access_changes_at_run_time(self):
+        self.register()
+        self.start()
+        self.assertNotIn("0x12019b", self.pipe_rights())
+        since = len(self.host.boot_text())
+        self.host.write_config(pipe_access=["S-1-5-21-1-2-3-1001"])
+        self.reload()
+        _, _, _, strings = self.wait_for_event(6, since)
+        self.assertEqual(['pipe_access: [] -> ["S-1-5-21-1-2-3-1001"]', "nothing"], strings)
+        self.assertIn("(A;;0x12019b;;;S-1-5-21-1-2-3-1001)", self.pipe_rights())
+        # A member that nobody knows makes the file a bad one, for --check-config too.
+        self.host.write_config(pipe_access=["no such group"], kill={"answer_seconds": 3})
+        self.reload()
+        _, _, _, strings = self.wait_for_event(7, since)
+        self.assertIn("no such group", strings[0])
+        self.assertIn("(A;;0x12019b;;;S-1-5-21-1-2-3-1001)", self.pipe_rights())
+        checked = self.host.run(HCSD, "--check-config", "C:\\ProgramData\\hcsd\\config.json")
+        self.assertEqual(1, checked.status)
+        self.assertIn("no such group", checked.error_text)
+        since = len(self.host.boot_text())
+        self.host.write_config()
+        self.reload()
+        _, _, _, strings = self.wait_for_event(6, since)
+        self.assertEqual('pipe_access: ["S-1-5-21-1-2-3-1001"] -> []', strings[0], "and nothing of the bad file")
+        self.assertNotIn("0x12019b", self.pipe_rights())
 
     def test_check_config(self):
         good = self.host.unix("C:/good.json")

@@ -195,8 +195,9 @@ static void a_callers_mistake_is_no_news(void **state)
     (void)state;
     for (int kind = ERROR_KIND_CANCELLED; kind <= ERROR_KIND_DATA_LOSS; kind++) {
         struct error *error = error_make(kind, "a", NULL, "b");
-        bool callers = kind == ERROR_KIND_CANCELLED || kind == ERROR_KIND_INVALID_ARGUMENT || kind == ERROR_KIND_NOT_FOUND ||
-                       kind == ERROR_KIND_ALREADY_EXISTS || kind == ERROR_KIND_FAILED_PRECONDITION;
+        bool callers = kind == ERROR_KIND_CANCELLED || kind == ERROR_KIND_INVALID_ARGUMENT ||
+                       kind == ERROR_KIND_NOT_FOUND || kind == ERROR_KIND_ALREADY_EXISTS ||
+                       kind == ERROR_KIND_FAILED_PRECONDITION;
         assert_int_equal(error_is_callers(error), callers);
         error_free(error);
     }

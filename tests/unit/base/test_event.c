@@ -42,6 +42,8 @@ static void the_catalogue_is_sound(void **state)
         if (entry->message[size - 1] != '.' && entry->message[size - 2] != '%')
             fail_msg("%s: the message ends neither in a stop nor in an argument", entry->name);
         assert_true(text_is_utf8(entry->message, size));
+        if (entry->severity != EVENT_INFORMATION && entry->action[0] == 0)
+            fail_msg("%s: it does not say what to do", entry->name);
         assert_int_equal((unsigned)entry->id / 100, first_of_category[entry->category] / 100);
         assert_true((unsigned)entry->id >= first_of_category[entry->category]);
         assert_ptr_equal(event_find(entry->id), entry);

@@ -219,7 +219,8 @@ static void test_compare(void **state)
         parse("{\"hcs\":{\"call_seconds\":100,\"library\":\"C:\\\\v.dll\"},\"pipe_access\":[\"S-1-1-0\"],"
               "\"restart\":{\"terminate_survivors\":true}}",
               &problems);
-    config_compare(before, after, &live, &waiting);
+    /* A live key that could not be taken waits with the others. */
+    config_compare(before, after, "pipe_access", &live, &waiting);
     assert_int_equal(live.count, 1);
     assert_string_equal(live.items[0], "hcs.call_seconds: 240 -> 100");
     assert_int_equal(waiting.count, 3);
@@ -228,14 +229,25 @@ static void test_compare(void **state)
     assert_string_equal(waiting.items[2], "restart.terminate_survivors: false -> true");
     config_list_free(&live);
     config_list_free(&waiting);
-    config_take_live(before, after);
+    config_take_live(before, after, "pipe_access");
     assert_int_equal(before->hcs_call_seconds, 100);
+    assert_int_equal(before->pipe_access.count, 0);
     assert_null(before->hcs_library);
-    config_compare(before, after, &live, &waiting);
-    assert_int_equal(live.count, 0);
-    assert_int_equal(waiting.count, 3);
+
+    config_compare(before, after, NULL, &live, &waiting);
+    assert_int_equal(live.count, 1);
+    assert_string_equal(live.items[0], "pipe_access: [] -> [\"S-1-1-0\"]");
+    assert_int_equal(waiting.count, 2);
+    config_list_free(&live);
     config_list_free(&waiting);
-    config_compare(before, before, &live, &waiting);
+    assert_false(config_names_equal(&before->pipe_access, &after->pipe_access));
+    config_take_live(before, after, NULL);
+    assert_true(config_names_equal(&before->pipe_access, &after->pipe_access));
+    config_compare(before, after, NULL, &live, &waiting);
+    assert_int_equal(live.count, 0);
+    assert_int_equal(waiting.count, 2);
+    config_list_free(&waiting);
+    config_compare(before, before, NULL, &live, &waiting);
     assert_int_equal(live.count + waiting.count, 0);
     config_free(before);
     config_free(after);

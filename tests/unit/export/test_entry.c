@@ -2,9 +2,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "base/memory.h"
 #include "export/entry.h"
@@ -40,7 +41,8 @@ static void end(struct fixture *fixture)
     deviations_free(&fixture->deviations);
 }
 
-static void add(struct fixture *fixture, uint32_t id, uint32_t attributes, const char16_t *name, const void *data, size_t size)
+static void add(struct fixture *fixture, uint32_t id, uint32_t attributes, const char16_t *name, const void *data,
+                size_t size)
 {
     struct stream_header header = {.id = id, .attributes = attributes, .size = size};
     for (; name && name[header.name_units]; header.name_units++)
@@ -85,7 +87,8 @@ static const uint8_t *content(const struct fixture *fixture, unsigned which, siz
     return NULL;
 }
 
-static void check_content(const struct fixture *fixture, unsigned which, const char *name, const void *data, size_t size)
+static void check_content(const struct fixture *fixture, unsigned which, const char *name, const void *data,
+                          size_t size)
 {
     size_t found = 0;
     const char *found_name = NULL;
@@ -257,9 +260,12 @@ static void the_path_in_hand_is_printable(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(alternates_come_behind_wherever_they_stood), cmocka_unit_test(sparse_shapes_have_right_contents),
-        cmocka_unit_test(damaged_streams_are_data_loss),              cmocka_unit_test(what_has_no_place_is_reported),
-        cmocka_unit_test(deviations_are_counted_beyond_the_limit),    cmocka_unit_test(the_path_in_hand_is_printable),
+        cmocka_unit_test(alternates_come_behind_wherever_they_stood),
+        cmocka_unit_test(sparse_shapes_have_right_contents),
+        cmocka_unit_test(damaged_streams_are_data_loss),
+        cmocka_unit_test(what_has_no_place_is_reported),
+        cmocka_unit_test(deviations_are_counted_beyond_the_limit),
+        cmocka_unit_test(the_path_in_hand_is_printable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,9 +2,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "base/text.h"
 #include "export/folder.h"
@@ -18,10 +19,26 @@ static void names_are_ordered_by_their_bytes(void **state)
         const WCHAR *name;
         size_t units;
     } names[] = {
-        {L"", 0},        {L"A", 1},           {L"a", 1},           {L"a b", 3},           {L"a-", 2},
-        {L"a.txt", 5},   {L"aa", 2},          {L"a\x00e9", 2},     {L"a\xd7ff", 2},       {L"a\xd800", 2},
-        {L"a\xd800x", 3}, {L"a\xd800\xd800", 3}, {L"a\xdc00", 2},     {L"a\xdfff", 2},       {L"a\xe000", 2},
-        {L"a\xffff", 2}, {L"a\xd800\xdc00", 3}, {L"a\xd800\xdc01", 3}, {L"a\xdbff\xdfff", 3}, {L"b", 1},
+        {L"", 0},
+        {L"A", 1},
+        {L"a", 1},
+        {L"a b", 3},
+        {L"a-", 2},
+        {L"a.txt", 5},
+        {L"aa", 2},
+        {L"a\x00e9", 2},
+        {L"a\xd7ff", 2},
+        {L"a\xd800", 2},
+        {L"a\xd800x", 3},
+        {L"a\xd800\xd800", 3},
+        {L"a\xdc00", 2},
+        {L"a\xdfff", 2},
+        {L"a\xe000", 2},
+        {L"a\xffff", 2},
+        {L"a\xd800\xdc00", 3},
+        {L"a\xd800\xdc01", 3},
+        {L"a\xdbff\xdfff", 3},
+        {L"b", 1},
     };
     size_t count = sizeof names / sizeof names[0];
     for (size_t i = 0; i < count; i++) {

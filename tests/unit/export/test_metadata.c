@@ -2,9 +2,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "base/buffer.h"
 #include "base/text.h"
@@ -99,7 +100,8 @@ static void a_cut_reparse_point_is_data_loss(void **state)
     buffer_free(&raw);
 }
 
-static void collect(void *context, uint8_t flags, const char *name, size_t name_size, const uint8_t *value, size_t value_size)
+static void collect(void *context, uint8_t flags, const char *name, size_t name_size, const uint8_t *value,
+                    size_t value_size)
 {
     buffer_add_format(context, "%u %.*s=%.*s;", flags, (int)name_size, name, (int)value_size, (const char *)value);
 }
@@ -202,10 +204,8 @@ static void attributes_are_encoded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(targets_are_decoded),
-        cmocka_unit_test(a_cut_reparse_point_is_data_loss),
-        cmocka_unit_test(attributes_are_decoded),
-        cmocka_unit_test(targets_are_encoded_to_what_decodes_to_them),
+        cmocka_unit_test(targets_are_decoded),    cmocka_unit_test(a_cut_reparse_point_is_data_loss),
+        cmocka_unit_test(attributes_are_decoded), cmocka_unit_test(targets_are_encoded_to_what_decodes_to_them),
         cmocka_unit_test(attributes_are_encoded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,9 +2,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include <libdeflate.h>
 #include <zstd.h>
@@ -55,8 +56,8 @@ static void digest_of(const void *data, size_t size, char text[72])
     sha256_text(digest, text);
 }
 
-static struct error *pack(enum export_compression compression, int level, const uint8_t *data, size_t size, struct sink *sink,
-                          struct export_control *control, struct export_result *result)
+static struct error *pack(enum export_compression compression, int level, const uint8_t *data, size_t size,
+                          struct sink *sink, struct export_control *control, struct export_result *result)
 {
     const struct export_output output = {sink_write, sink};
     struct packer *packer = NULL;
@@ -167,14 +168,19 @@ static void levels_are_checked(void **state)
     static const struct {
         int compression, level;
         bool valid;
-    } rows[] = {{EXPORT_GZIP, 12, true},  {EXPORT_GZIP, 13, false}, {EXPORT_ZSTD, 19, true}, {EXPORT_ZSTD, 20, false},
-                {EXPORT_NONE, 1, false}, {EXPORT_GZIP, -1, false}, {3, 0, false}};
+    } rows[] = {{EXPORT_GZIP, 12, true},
+                {EXPORT_GZIP, 13, false},
+                {EXPORT_ZSTD, 19, true},
+                {EXPORT_ZSTD, 20, false},
+                {EXPORT_NONE, 1, false},
+                {EXPORT_GZIP, -1, false},
+                {3, 0, false}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct sink sink = {0};
         struct export_control control = {0};
         struct export_result result = {0};
-        struct error *error = pack((enum export_compression)rows[i].compression, rows[i].level, (const uint8_t *)"x", 1, &sink,
-                                   &control, &result);
+        struct error *error = pack((enum export_compression)rows[i].compression, rows[i].level, (const uint8_t *)"x", 1,
+                                   &sink, &control, &result);
         assert_int_equal(error == NULL, rows[i].valid);
         if (error)
             assert_int_equal(error->kind, ERROR_KIND_INVALID_ARGUMENT);
@@ -200,8 +206,8 @@ static void giving_up_waits_for_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_goes_in_comes_out), cmocka_unit_test(an_output_that_fails_ends_it),
-        cmocka_unit_test(cancelling_ends_it),     cmocka_unit_test(levels_are_checked),
+        cmocka_unit_test(what_goes_in_comes_out),      cmocka_unit_test(an_output_that_fails_ends_it),
+        cmocka_unit_test(cancelling_ends_it),          cmocka_unit_test(levels_are_checked),
         cmocka_unit_test(giving_up_waits_for_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

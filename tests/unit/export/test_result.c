@@ -2,17 +2,17 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "export/result.h"
 
 static struct export_result result_of(struct deviations *deviations)
 {
-    return (struct export_result){.deviations = deviations->rows,
-                                  .deviation_count = deviations->count,
-                                  .deviation_total = deviations->total};
+    return (struct export_result){
+        .deviations = deviations->rows, .deviation_count = deviations->count, .deviation_total = deviations->total};
 }
 
 static void the_fallback_is_not_about_the_content(void **state)

@@ -2,9 +2,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "export/source.h"
 #include "wine_tree.h"
@@ -18,7 +19,8 @@ static struct {
     unsigned aborts, seeks;
 } player;
 
-static BOOL WINAPI play_read(HANDLE file, LPBYTE data, DWORD size, LPDWORD got, BOOL abort_it, BOOL security, LPVOID *context)
+static BOOL WINAPI play_read(HANDLE file, LPBYTE data, DWORD size, LPDWORD got, BOOL abort_it, BOOL security,
+                             LPVOID *context)
 {
     (void)file, (void)security;
     if (abort_it) {

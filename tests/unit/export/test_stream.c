@@ -2,9 +2,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "export/stream.h"
 
@@ -56,7 +57,8 @@ static void a_cut_stream_is_data_loss(void **state)
 {
     (void)state;
     struct buffer raw = {0};
-    const struct stream_header header = {.id = STREAM_SPARSE_BLOCK, .size = 2, .offset = 1, .name_units = 1, .name = {'n'}};
+    const struct stream_header header = {
+        .id = STREAM_SPARSE_BLOCK, .size = 2, .offset = 1, .name_units = 1, .name = {'n'}};
     stream_add_header(&raw, &header);
     buffer_add(&raw, "pq", 2);
     for (size_t size = 0; size <= raw.size; size++) {
@@ -88,7 +90,8 @@ static void sizes_that_cannot_be_are_data_loss(void **state)
         uint32_t id;
         uint64_t size;
         uint32_t name;
-    } rows[] = {{STREAM_DATA, UINT64_MAX, 0}, {STREAM_DATA, 0, 3}, {STREAM_ALTERNATE, 0, 1026}, {STREAM_SPARSE_BLOCK, 7, 0}};
+    } rows[] = {
+        {STREAM_DATA, UINT64_MAX, 0}, {STREAM_DATA, 0, 3}, {STREAM_ALTERNATE, 0, 1026}, {STREAM_SPARSE_BLOCK, 7, 0}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         uint8_t raw[64] = {0};
         memcpy(raw, &rows[i].id, 4);

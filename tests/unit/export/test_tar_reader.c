@@ -2,10 +2,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "base/buffer.h"
 #include "base/memory.h"
@@ -39,7 +40,10 @@ static void add_header(struct buffer *tar, char type, const char *name, const ch
     memcpy(header + 136, mtime, strlen(mtime));
     memset(header + 148, ' ', 8);
     header[156] = (uint8_t)type;
-    memcpy(header + 257, "ustar\0" "00", 8);
+    memcpy(header + 257,
+           "ustar\0"
+           "00",
+           8);
     for (size_t i = 0; i < sizeof header; i++)
         sum += header[i];
     snprintf((char *)header + 148, 8, "%06o", sum);
@@ -202,10 +206,10 @@ static void what_can_be_read_in_two_ways_is_refused(void **state)
         {NULL, '5', "1", "has a size and is no file"},
         {NULL, '2', "1", "has a size and is no file"},
         {NULL, '0', "8", "number"},
-        {"11 path=abc\n", '0', "0", "damaged"},            /* too short a length */
-        {"14 path=abc\n", '0', "0", "damaged"},            /* longer than the header */
-        {"12 path=abc", '0', "0", "damaged"},              /* no line end */
-        {"9 =value\n", '0', "0", "damaged"},               /* no key */
+        {"11 path=abc\n", '0', "0", "damaged"}, /* too short a length */
+        {"14 path=abc\n", '0', "0", "damaged"}, /* longer than the header */
+        {"12 path=abc", '0', "0", "damaged"},   /* no line end */
+        {"9 =value\n", '0', "0", "damaged"},    /* no key */
         {"x path=abc\n", '0', "0", "damaged"},
         {"size=none\n", '0', "0", "size is no number"},
         {"size=99999999999999999999\n", '0', "0", "size is no number"},
@@ -307,8 +311,8 @@ static void base64(void **state)
     (void)state;
     static const struct {
         const char *text, *data; /* NULL: none */
-    } rows[] = {{"", ""},          {"YQ==", "a"},    {"YWI=", "ab"},  {"YWJj", "abc"}, {"YWJjZA==", "abcd"}, {"YQ=", NULL},
-                {"YQ", NULL},      {"Y===", NULL},   {"====", NULL},  {"YQ==YQ==", NULL}, {"Y?==", NULL},     {"YW=j", NULL}};
+    } rows[] = {{"", ""},     {"YQ==", "a"},  {"YWI=", "ab"}, {"YWJj", "abc"},    {"YWJjZA==", "abcd"}, {"YQ=", NULL},
+                {"YQ", NULL}, {"Y===", NULL}, {"====", NULL}, {"YQ==YQ==", NULL}, {"Y?==", NULL},       {"YW=j", NULL}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         uint8_t *data = NULL;
         size_t size = 0;

@@ -37,7 +37,8 @@ static inline HANDLE tree_open(const wchar_t *root, const wchar_t *name, DWORD s
 {
     wchar_t path[TREE_PATH];
     tree_path(path, root, name);
-    HANDLE file = CreateFileW(path, GENERIC_READ | GENERIC_WRITE, share, NULL, OPEN_ALWAYS, FILE_ATTRIBUTE_NORMAL, NULL);
+    HANDLE file =
+        CreateFileW(path, GENERIC_READ | GENERIC_WRITE, share, NULL, OPEN_ALWAYS, FILE_ATTRIBUTE_NORMAL, NULL);
     assert_true(file != INVALID_HANDLE_VALUE);
     return file;
 }

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "harness.h"
 #include "hcs/compute.h"
 #include "hcs/storage.h"
 
@@ -60,24 +61,8 @@ void fake_notify(ULONG type, INT32 status);
 void fake_notify_one(size_t number, ULONG type, INT32 status);
 unsigned fake_calls(enum hcs_export export);
 
-/* Waits, within a generous bound, until `condition(context)`. */
-void await_condition(bool (*condition)(void *context), void *context, const char *what);
-#define await_long(variable, expected) await_long_(&(variable), (expected), #variable)
-void await_long_(volatile LONG *variable, LONG expected, const char *what);
-
-/* Events seen so far, "NAME|text\n" each. */
-void events_reset(void);
-bool events_have(const char *part);
-void await_event(const char *part);
-
-/* Our allocations that are not freed. */
-LONG allocations(void);
 /* cmocka fixtures: reset everything; check that nothing is left. */
 int fixture_setup(void **state);
 int fixture_teardown(void **state);
-/* The first test of each program: cmocka's thread-local variables are allocated at its first test and stay. */
-void warm_up(void **state);
-void expect_ok(struct error *error);
-void expect_error(struct error *error, enum error_kind kind, const char *part);
 
 #endif

@@ -2,9 +2,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "import/import_name.h"
 
@@ -57,13 +58,59 @@ static void names_that_are_refused(void **state)
 {
     (void)state;
     static const char *const rows[] = {
-        "", "/Files", "\\Files", "Files/", "Files//x", "./Files", "Files/..", "Files/../../x", "..", "Files\\x",
-        "C:", "C:/x", "C:x/y", "Files/a:b:c", "Files/a:", "Files/a:b\\c", "Files/a:b/c", "//server/share/x", "Files/x.",
-        "Files/x ", "Files/x./y", "Files/ ", "Files/con", "Files/CON.txt", "Files/Aux .h", "Files/lpt0", "Files/COM\xc2\xb2",
-        "Files/conin$", "Files/nul/x", "Files/a*", "Files/a<b", "Files/a\"b", "Files/a|b", "Files/a\x1f", "Files/a\tb",
-        "Files/\xff", "Files/\xed\xb2\x80", "Files/\xc0\xaf", "Files/x.$wcidirs$", "Files/X.$WCIDIRS$/y", "tombstones.txt",
-        "Tombstones.TXT", "files/x", "FILES", "hives", "utilityVM", "Files/.wh.", "Files/.wh..", "Files/.wh...",
-        "Files/.wh..wh.x", "Files/.wh.x:s", "Files/.wh.con", ".wh.",
+        "",
+        "/Files",
+        "\\Files",
+        "Files/",
+        "Files//x",
+        "./Files",
+        "Files/..",
+        "Files/../../x",
+        "..",
+        "Files\\x",
+        "C:",
+        "C:/x",
+        "C:x/y",
+        "Files/a:b:c",
+        "Files/a:",
+        "Files/a:b\\c",
+        "Files/a:b/c",
+        "//server/share/x",
+        "Files/x.",
+        "Files/x ",
+        "Files/x./y",
+        "Files/ ",
+        "Files/con",
+        "Files/CON.txt",
+        "Files/Aux .h",
+        "Files/lpt0",
+        "Files/COM\xc2\xb2",
+        "Files/conin$",
+        "Files/nul/x",
+        "Files/a*",
+        "Files/a<b",
+        "Files/a\"b",
+        "Files/a|b",
+        "Files/a\x1f",
+        "Files/a\tb",
+        "Files/\xff",
+        "Files/\xed\xb2\x80",
+        "Files/\xc0\xaf",
+        "Files/x.$wcidirs$",
+        "Files/X.$WCIDIRS$/y",
+        "tombstones.txt",
+        "Tombstones.TXT",
+        "files/x",
+        "FILES",
+        "hives",
+        "utilityVM",
+        "Files/.wh.",
+        "Files/.wh..",
+        "Files/.wh...",
+        "Files/.wh..wh.x",
+        "Files/.wh.x:s",
+        "Files/.wh.con",
+        ".wh.",
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct import_name name = {0};
@@ -74,7 +121,8 @@ static void names_that_are_refused(void **state)
         error_free(error);
     }
     struct import_name name = {0};
-    struct error *error = import_name_parse("Files/\xed\xa0\x80\xed\xb0\x80", true, &name); /* a pair in two forms is no WTF-8 */
+    struct error *error =
+        import_name_parse("Files/\xed\xa0\x80\xed\xb0\x80", true, &name); /* a pair in two forms is no WTF-8 */
     assert_non_null(error);
     error_free(error);
 }
@@ -92,8 +140,10 @@ static void lengths(void **state)
     assert_non_null(error);
     error_free(error);
     for (size_t i = 0; i < 250; i++) /* 250 * 128 + 5 */
-        memcpy(path + 5 + 128 * i, "/nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
-                                   "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn", 128);
+        memcpy(path + 5 + 128 * i,
+               "/nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+               "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn",
+               128);
     path[5 + 128 * 250] = '\0';
     error = import_name_parse(path, false, &name);
     assert_non_null(error);

@@ -2,9 +2,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "../export/wine_tree.h"
 #include "base/buffer.h"
@@ -21,7 +22,8 @@ static struct {
     DWORD fails; /* this error instead */
 } recorder;
 
-static BOOL WINAPI record(HANDLE file, LPBYTE data, DWORD size, LPDWORD written, BOOL abort_it, BOOL security, LPVOID *context)
+static BOOL WINAPI record(HANDLE file, LPBYTE data, DWORD size, LPDWORD written, BOOL abort_it, BOOL security,
+                          LPVOID *context)
 {
     (void)file;
     if (abort_it) {
@@ -82,8 +84,12 @@ static struct sink_options options_for(struct folder_volume *volume, const wchar
     tree_path(path, root, name);
     HANDLE file = CreateFileW(path, GENERIC_WRITE | FILE_READ_ATTRIBUTES, FILE_SHARE_READ, NULL, CREATE_NEW, 0, NULL);
     assert_true(file != INVALID_HANDLE_VALUE);
-    return (struct sink_options){
-        .volume = volume, .handle = file, .path = "file", .attributes = 0x21, .modified = MODIFIED, .created = MODIFIED};
+    return (struct sink_options){.volume = volume,
+                                 .handle = file,
+                                 .path = "file",
+                                 .attributes = 0x21,
+                                 .modified = MODIFIED,
+                                 .created = MODIFIED};
 }
 
 static size_t read_file(const wchar_t *root, const wchar_t *name, uint8_t *data, size_t size, FILETIME *ret_modified)

@@ -15,7 +15,6 @@
 #include "base/text.h"
 #include "base/win.h"
 #include "daemon/worker/worker.h"
-#include "export/sha256.h"
 
 static char program_name[32];
 static unsigned folder_number;
@@ -31,7 +30,7 @@ static wchar_t *wide(const char *text)
     return result;
 }
 
-static void check(struct error *error)
+void fixture_check(struct error *error)
 {
     if (error == NULL)
         return;
@@ -57,7 +56,7 @@ static void set_environment(const char *name, const char *value)
 
 static void write_file(const char *path, const void *data, size_t size)
 {
-    check(file_replace(path, data, size, NULL));
+    fixture_check(file_replace(path, data, size, NULL));
 }
 
 bool fixture_exists(const char *path)
@@ -71,7 +70,7 @@ bool fixture_exists(const char *path)
 size_t fixture_count_entries(const char *folder)
 {
     struct file_list list = {0};
-    check(file_list(folder, 100000, &list));
+    fixture_check(file_list(folder, 100000, &list));
     size_t count = list.count;
     file_list_free(&list);
     return count;
@@ -189,7 +188,7 @@ static unsigned events_count(const char *name)
     return count;
 }
 
-static void events_print(void)
+void events_print(void)
 {
     for (size_t i = 0; i < events.count; i++)
         fprintf(stderr, "event %s: %s\n", events.entries[i].name, events.entries[i].text);
@@ -246,7 +245,7 @@ struct jobs_options fixture_options(void)
 static char *make_folder(const char *root, const char *name)
 {
     char *folder = path_join(root, name);
-    check(file_ensure_folder(folder));
+    fixture_check(file_ensure_folder(folder));
     return folder;
 }
 
@@ -272,7 +271,7 @@ void fixture_open_jobs(struct fixture *fixture, const struct jobs_options *optio
     used.staging_dir = fixture->staging;
     used.state_dir = fixture->state;
     used.hcs_library = fixture->library;
-    check(jobs_open(&used, &fixture->jobs));
+    fixture_check(jobs_open(&used, &fixture->jobs));
 }
 
 static void fixture_name(struct fixture *fixture, const char *root)
@@ -310,7 +309,7 @@ static void check_journal_is_empty(const struct fixture *fixture)
 {
     char *folder = path_join(fixture->state, "jobs");
     struct file_list list = {0};
-    check(file_list(folder, 1000, &list));
+    fixture_check(file_list(folder, 1000, &list));
     for (size_t i = 0; i < list.count; i++)
         if (strcmp(list.entries[i].name, "reserve.bin") != 0)
             fail_msg("left in the journal: %s", list.entries[i].name);
@@ -452,211 +451,6 @@ void fixture_check_released(const struct fixture *fixture)
         }
     }
     json_decref(books);
-}
-
-/* ---- a client -------------------------------------------------------------------------------------------------------- */
-
-static void note(struct client *client, char letter)
-{
-    size_t size = strlen(client->order);
-    if (size + 1 < sizeof client->order && (size == 0 || letter == '.' || client->order[size - 1] != letter))
-        client->order[size] = letter;
-}
-
-static void on_progress(void *context, const struct export_counters *counters, const char *phase, const char *path)
-{
-    struct client *client = context;
-    (void)counters;
-    (void)path;
-    AcquireSRWLockExclusive(&client->lock);
-    assert_non_null(phase);
-    client->progress++;
-    note(client, 'p');
-    ReleaseSRWLockExclusive(&client->lock);
-}
-
-static void on_data(void *context, const uint8_t *data, size_t size)
-{
-    struct client *client = context;
-    AcquireSRWLockExclusive(&client->lock);
-    assert_false(client->untaken);
-    client->untaken = true;
-    client->bytes += size;
-    sha256_add(client->digest, data, size);
-    note(client, 'd');
-    bool take = !client->hold && client->id != NULL;
-    if (take)
-        client->untaken = false;
-    ReleaseSRWLockExclusive(&client->lock);
-    WakeAllConditionVariable(&client->changed);
-    if (take)
-        jobs_data_taken(client->jobs, client->id);
-}
-
-static void on_result(void *context, const struct export_result *result)
-{
-    struct client *client = context;
-    uint8_t digest[32];
-    AcquireSRWLockExclusive(&client->lock);
-    client->results++;
-    client->result = export_result_copy(result);
-    sha256_end(client->digest, digest);
-    sha256_text(digest, client->data_digest);
-    note(client, 'r');
-    ReleaseSRWLockExclusive(&client->lock);
-    WakeAllConditionVariable(&client->changed);
-}
-
-static void on_cleanup(void *context, const char *outcome, double seconds, const struct export_deviation *left,
-                       size_t count)
-{
-    struct client *client = context;
-    (void)left;
-    AcquireSRWLockExclusive(&client->lock);
-    assert_true(seconds >= 0);
-    client->cleanups++;
-    client->left = count;
-    snprintf(client->cleanup, sizeof client->cleanup, "%s", outcome);
-    size_t size = strlen(client->outcomes);
-    snprintf(client->outcomes + size, sizeof client->outcomes - size, "%s%s", size > 0 ? " " : "", outcome);
-    note(client, 'c');
-    ReleaseSRWLockExclusive(&client->lock);
-    WakeAllConditionVariable(&client->changed);
-}
-
-static void on_failed(void *context, struct error *error)
-{
-    struct client *client = context;
-    AcquireSRWLockExclusive(&client->lock);
-    client->failures++;
-    client->error = error;
-    note(client, 'f');
-    ReleaseSRWLockExclusive(&client->lock);
-    WakeAllConditionVariable(&client->changed);
-}
-
-static void on_closed(void *context)
-{
-    struct client *client = context;
-    AcquireSRWLockExclusive(&client->lock);
-    assert_false(client->closed);
-    client->closed = true;
-    note(client, '.');
-    ReleaseSRWLockExclusive(&client->lock);
-    WakeAllConditionVariable(&client->changed);
-}
-
-static const struct job_listener listener = {on_progress, on_data, on_result, on_cleanup, on_failed, on_closed};
-
-void client_submit(struct client *client, struct jobs *jobs, const struct export_request *request, uint64_t key,
-                   enum error_kind expected)
-{
-    bool hold = client->hold;
-    *client = (struct client){.jobs = jobs, .hold = hold};
-    InitializeSRWLock(&client->lock);
-    InitializeConditionVariable(&client->changed);
-    client->digest = mem_new(struct sha256);
-    sha256_init(client->digest);
-    char *id = NULL;
-    struct job_submit submit = {request, "test", key, &listener, client};
-    struct error *error = jobs_submit_export(jobs, &submit, &id);
-    if (error != NULL && error->kind != expected)
-        check(error);
-    if ((error != NULL) != (expected != 0))
-        fail_msg("expected %s, found none", error_kind_name(expected));
-    client->error = error;
-    AcquireSRWLockExclusive(&client->lock);
-    client->id = id;
-    bool take = client->untaken && !client->hold;
-    client->untaken = client->untaken && !take;
-    ReleaseSRWLockExclusive(&client->lock);
-    if (take)
-        jobs_data_taken(jobs, id);
-}
-
-void client_take(struct client *client)
-{
-    AcquireSRWLockExclusive(&client->lock);
-    client->hold = false;
-    bool take = client->untaken;
-    client->untaken = false;
-    ReleaseSRWLockExclusive(&client->lock);
-    if (take)
-        jobs_data_taken(client->jobs, client->id);
-}
-
-static bool is_closed(const struct client *client)
-{
-    return client->closed;
-}
-
-static bool has_result(const struct client *client)
-{
-    return client->results > 0 || client->closed;
-}
-
-static bool has_data(const struct client *client)
-{
-    return client->bytes > 0 || client->closed;
-}
-
-static void client_wait(struct client *client, bool (*reached)(const struct client *client), const char *what)
-{
-    uint64_t deadline = clock_ms() + PATIENCE_MS;
-    AcquireSRWLockExclusive(&client->lock);
-    while (!reached(client) && clock_ms() < deadline)
-        SleepConditionVariableSRW(&client->changed, &client->lock, (DWORD)(deadline - clock_ms()), 0);
-    bool ok = reached(client);
-    ReleaseSRWLockExclusive(&client->lock);
-    if (!ok) {
-        events_print();
-        fail_msg("job %s: %s did not come; came: %s", client->id, what, client->order);
-    }
-}
-
-void client_wait_closed(struct client *client)
-{
-    client_wait(client, is_closed, "its end");
-}
-
-void client_wait_result(struct client *client)
-{
-    client_wait(client, has_result, "its result");
-}
-
-void client_wait_data(struct client *client)
-{
-    client_wait(client, has_data, "data");
-}
-
-void client_expect_error(struct client *client, enum error_kind kind, const char *words)
-{
-    if (client->error == NULL)
-        fail_msg("expected %s, found success", error_kind_name(kind));
-    char *text = error_text(client->error);
-    if (client->error->kind != kind || (words != NULL && strstr(text, words) == NULL))
-        fail_msg("expected %s with \"%s\", found %s: %s", error_kind_name(kind), words != NULL ? words : "",
-                 error_kind_name(client->error->kind), text);
-    free(text);
-}
-
-void client_expect_done(struct client *client)
-{
-    if (client->error != NULL)
-        check(error_copy(client->error));
-    assert_int_equal(client->results, 1);
-    assert_int_equal(client->failures, 0);
-    assert_true(client->closed);
-    assert_string_equal(client->cleanup, "done");
-}
-
-void client_free(struct client *client)
-{
-    free(client->id);
-    free(client->digest);
-    export_result_free(client->result);
-    error_free(client->error);
-    *client = (struct client){0};
 }
 
 /* ---- jobs -------------------------------------------------------------------------------------------------------------- */

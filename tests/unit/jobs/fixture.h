@@ -16,7 +16,7 @@
 #include "daemon/jobs/jobs.h"
 #include "daemon/jobs/process.h"
 
-#define PATIENCE_MS 60000 /* a bound, not a measure: what takes longer is stuck */
+#include "client.h"
 
 struct fixture {
     char *root, *emulator, *library, *staging, *state, *out, *layers; /* absolute paths */
@@ -35,6 +35,7 @@ void fixture_close_jobs(struct fixture *fixture);
 void fixture_close(struct fixture *fixture);
 struct jobs_options fixture_options(void);
 const char *fixture_image(void);
+void fixture_check(struct error *error); /* fails the test with it, unless it is NULL */
 
 /* A layer folder whose merged view has `files` small files and `big` bytes in one more. Returns its path. */
 char *fixture_layer(const struct fixture *fixture, const char *name, unsigned files, size_t big);
@@ -52,38 +53,7 @@ void fixture_check_released(const struct fixture *fixture);
 size_t fixture_count_entries(const char *folder); /* . and .. not counted */
 bool fixture_exists(const char *path);
 
-/* ---- a client ---- */
-
-struct client {
-    SRWLOCK lock;
-    CONDITION_VARIABLE changed;
-    struct jobs *jobs;
-    char *id;
-    bool hold; /* does not take its data */
-    bool untaken, closed;
-    uint64_t bytes; /* of data */
-    char data_digest[72];
-    void *digest;
-    unsigned progress, results, cleanups, failures;
-    struct export_result *result;
-    struct error *error;
-    char cleanup[16];   /* the last outcome */
-    char outcomes[128]; /* all of them */
-    size_t left;
-    char order[512]; /* what came, one letter each: p d r c f . */
-};
-
-/* Submits; the expected error kind, or 0. */
-void client_submit(struct client *client, struct jobs *jobs, const struct export_request *request, uint64_t key,
-                   enum error_kind expected);
-void client_free(struct client *client);
-/* Each waits until it has happened, at most PATIENCE_MS. */
-void client_wait_closed(struct client *client);
-void client_wait_result(struct client *client);
-void client_wait_data(struct client *client);
-void client_take(struct client *client); /* from here on it takes its data */
-void client_expect_error(struct client *client, enum error_kind kind, const char *words); /* NULL: any */
-void client_expect_done(struct client *client);
+/* ---- jobs ---- */
 
 /* Waits until the job is in the phase (or in the state); *ret_pid (may be NULL) is its worker. */
 void job_wait(struct jobs *jobs, const char *id, const char *phase, uint32_t *ret_pid);
@@ -98,6 +68,7 @@ char *events_seen(const char *filter);
 void events_wait(const char *name, unsigned count);
 /* Whether an event of that name had `words` in one of its arguments. */
 bool events_said(const char *name, const char *words);
+void events_print(void); /* all that came, to stderr */
 
 void kill_process(uint32_t pid);
 

@@ -36,7 +36,8 @@ static int make_base(void **state)
 static int remove_base(void **state)
 {
     (void)state;
-    static const char *const names[] = {"new\\below", "new", "open", "readable", "file", "config"};
+    static const char *const names[] = {"new\\below", "new",    "open",     "readable",
+                                        "file",       "config", "programs", "open-programs"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char *path = path_join(base, names[i]);
         error_free(file_delete(path, NULL));
@@ -114,6 +115,27 @@ static void test_others_may_read(void **state)
     free(path);
 }
 
+static void test_programs(void **state)
+{
+    (void)state;
+    char *path = path_join(base, "programs");
+    make_with(path, L"D:P(A;OICI;GA;;;BA)(A;OICI;GA;;;SY)(A;OICI;GRGX;;;WD)");
+    assert_null(folder_check_programs(path));
+    free(path);
+    path = path_join(base, "open-programs");
+    make_with(path, L"D:P(A;OICI;GA;;;BA)(A;OICI;GA;;;SY)(A;OICI;GA;;;WD)");
+    struct error *error = folder_check_programs(path);
+    assert_non_null(error);
+    assert_int_equal(error->kind, ERROR_KIND_PERMISSION_DENIED);
+    assert_non_null(strstr(error->message, "S-1-1-0"));
+    assert_non_null(strstr(error->message, "RX"));
+    error_free(error);
+    free(path);
+    path = path_join(base, "absent");
+    assert_null(folder_check_programs(path));
+    free(path);
+}
+
 static void test_file_in_the_way(void **state)
 {
     (void)state;
@@ -140,7 +162,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_new_and_again),   cmocka_unit_test(test_others_may_write),
         cmocka_unit_test(test_others_may_read), cmocka_unit_test(test_file_in_the_way),
-        cmocka_unit_test(test_program_data),
+        cmocka_unit_test(test_program_data),    cmocka_unit_test(test_programs),
     };
     return cmocka_run_group_tests(tests, make_base, remove_base);
 }

@@ -25,25 +25,31 @@ static void test_good(void **state)
         const char *arguments[MOST];
         struct service_options expected;
     } rows[] = {
-        {{NULL}, {SERVICE_ACTION_HELP, NULL, "hcsd", false, false, false, false}},
-        {{"--help"}, {SERVICE_ACTION_HELP, NULL, "hcsd", false, false, false, false}},
-        {{"/?"}, {SERVICE_ACTION_HELP, NULL, "hcsd", false, false, false, false}},
-        {{"--version"}, {SERVICE_ACTION_VERSION, NULL, "hcsd", false, false, false, false}},
-        {{"--console"}, {SERVICE_ACTION_CONSOLE, NULL, "hcsd", false, false, false, false}},
-        {{"--console", "--config", "x.json"}, {SERVICE_ACTION_CONSOLE, "x.json", "hcsd", false, false, false, false}},
-        {{"--config", "x.json", "--console"}, {SERVICE_ACTION_CONSOLE, "x.json", "hcsd", false, false, false, false}},
-        {{"--check-config", "x.json"}, {SERVICE_ACTION_CHECK_CONFIG, "x.json", "hcsd", false, false, false, false}},
-        {{"--register-service"}, {SERVICE_ACTION_REGISTER, NULL, "hcsd", false, false, false, false}},
+        {{NULL}, {.action = SERVICE_ACTION_HELP, .service_name = "hcsd"}},
+        {{"--help"}, {.action = SERVICE_ACTION_HELP, .service_name = "hcsd"}},
+        {{"/?"}, {.action = SERVICE_ACTION_HELP, .service_name = "hcsd"}},
+        {{"--version"}, {.action = SERVICE_ACTION_VERSION, .service_name = "hcsd"}},
+        {{"--console"}, {.action = SERVICE_ACTION_CONSOLE, .service_name = "hcsd"}},
+        {{"--console", "--config", "x.json"},
+         {.action = SERVICE_ACTION_CONSOLE, .service_name = "hcsd", .config_file = "x.json"}},
+        {{"--config", "x.json", "--console"},
+         {.action = SERVICE_ACTION_CONSOLE, .service_name = "hcsd", .config_file = "x.json"}},
+        {{"--check-config", "x.json"},
+         {.action = SERVICE_ACTION_CHECK_CONFIG, .service_name = "hcsd", .config_file = "x.json"}},
+        {{"--register-service"}, {.action = SERVICE_ACTION_REGISTER, .service_name = "hcsd"}},
         {{"--register-service", "--service-name", "hcsd-2", "--delayed-start", "--required-privileges"},
-         {SERVICE_ACTION_REGISTER, NULL, "hcsd-2", true, true, false, false}},
+         {.action = SERVICE_ACTION_REGISTER,
+          .service_name = "hcsd-2",
+          .delayed_start = true,
+          .required_privileges = true}},
         {{"--unregister-service", "--service-name", "a.b_c"},
-         {SERVICE_ACTION_UNREGISTER, NULL, "a.b_c", false, false, false, false}},
+         {.action = SERVICE_ACTION_UNREGISTER, .service_name = "a.b_c"}},
         {{"--unregister-service", "--purge", "--if-own"},
-         {SERVICE_ACTION_UNREGISTER, NULL, "hcsd", false, false, true, true}},
-        {{"--stop-service"}, {SERVICE_ACTION_STOP, NULL, "hcsd", false, false, false, false}},
-        {{"--restore-service"}, {SERVICE_ACTION_RESTORE, NULL, "hcsd", false, false, false, false}},
-        {{"--probe-host"}, {SERVICE_ACTION_PROBE, NULL, "hcsd", false, false, false, false}},
-        {{"--run-service"}, {SERVICE_ACTION_RUN, NULL, "hcsd", false, false, false, false}},
+         {.action = SERVICE_ACTION_UNREGISTER, .service_name = "hcsd", .purge = true, .if_own = true}},
+        {{"--stop-service"}, {.action = SERVICE_ACTION_STOP, .service_name = "hcsd"}},
+        {{"--restore-service"}, {.action = SERVICE_ACTION_RESTORE, .service_name = "hcsd"}},
+        {{"--probe-host"}, {.action = SERVICE_ACTION_PROBE, .service_name = "hcsd"}},
+        {{"--run-service"}, {.action = SERVICE_ACTION_RUN, .service_name = "hcsd"}},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct service_options options;
@@ -69,6 +75,8 @@ static void test_bad(void **state)
         const char *named;
     } rows[] = {
         {{"--consolation"}, "--consolation"},
+        {{"--console", "--layer", "C:\\base"}, "--layer"},
+        {{"--probe-host", "--layer"}, "--layer"},
         {{"--config", "x.json"}, "--config"}, /* to do what? */
         {{"--service-name", "web"}, "--service-name"},
         {{"console"}, "console"},
@@ -95,8 +103,28 @@ static void test_bad(void **state)
     }
 }
 
+static void test_layers(void **state)
+{
+    (void)state;
+    const char *many[1 + 2 * (SERVICE_LAYERS_MAX + 1)] = {"--probe-host"};
+    for (size_t i = 1; i < sizeof many / sizeof many[0]; i += 2) {
+        many[i] = "--layer";
+        many[i + 1] = i == 1 ? "C:\\top" : "C:\\base";
+    }
+    struct service_options options;
+    assert_null(service_options_parse(1 + 2 * SERVICE_LAYERS_MAX, many, &options));
+    assert_int_equal(options.layer_count, SERVICE_LAYERS_MAX);
+    assert_string_equal(options.layers[0], "C:\\top");
+    assert_string_equal(options.layers[SERVICE_LAYERS_MAX - 1], "C:\\base");
+    struct error *error = service_options_parse(sizeof many / sizeof many[0], many, &options);
+    assert_non_null(error);
+    assert_string_equal(error->object, "--layer");
+    error_free(error);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_good), cmocka_unit_test(test_bad)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_good), cmocka_unit_test(test_layers),
+                                       cmocka_unit_test(test_bad)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
