@@ -597,6 +597,27 @@ static void test_restart(void **state)
     delete ("done");
 }
 
+/* Whoever has stopped has released its layers, or has left that to others: it is not who keeps them. */
+static void test_who_holds_layers(void **state)
+{
+    (void)state;
+    char **holders = NULL;
+    size_t count = 0;
+    run("done", "emu:exit 9");
+    assert_int_equal(expect_exit("done"), 9);
+    run("web", "emu:sleep 3600");
+    host_restart(false);
+    tasks_holders(host.tasks, &holders, &count);
+    assert_int_equal(count, 1);
+    assert_string_equal(holders[0], "container web");
+    free(holders[0]);
+    free(holders);
+    expect_ok(begin_kill("web", 9), "kill");
+    expect_exit("web");
+    delete ("web");
+    delete ("done");
+}
+
 static void test_exit_during_restart(void **state)
 {
     (void)state;
@@ -645,7 +666,8 @@ static void test_what_cannot_be_read_runs_on(void **state)
 {
     (void)state;
     struct hcs_system *system;
-    size_t count;
+    char **holders = NULL;
+    size_t count = 0;
     run("web", "emu:sleep 3600");
     char *folder = host_state(), *document = path_join(folder, "default~web.json");
     struct buffer content = {0};
@@ -661,9 +683,11 @@ static void test_what_cannot_be_read_runs_on(void **state)
     host_restart(false);
     await_operator_event("TASK_ORPHAN_ENDED", "nobodys");
     assert_false(operator_event("TASK_ORPHAN_ENDED", "web"));
-    const char *const *unread = tasks_unread(host.tasks, &count);
+    tasks_holders(host.tasks, &holders, &count);
     assert_int_equal(count, 1);
-    assert_string_equal(unread[0], "web");
+    assert_string_equal(holders[0], "container web");
+    free(holders[0]);
+    free(holders);
     assert_int_equal(state_of("web"), TASK_UNKNOWN);
     /* The document is back: so is the container, and it ran all the time. */
     tasks_close(host.tasks, HOST_BOUND_MS);
@@ -710,6 +734,7 @@ int main(int argc, char **argv)
         TEST(test_stuck),
         TEST(test_forced),
         TEST(test_restart),
+        TEST(test_who_holds_layers),
         TEST(test_exit_during_restart),
         TEST(test_survivors_are_terminated_when_asked),
         TEST(test_leftovers),
