@@ -571,6 +571,25 @@ static void test_forced(void **state)
     await_operator_event("TASK_UNSTUCK", "web"); /* the ladder has gone on */
 }
 
+/* A disk that does not take the journal's word for it must not hold up all the timers. */
+static void test_forced_not_on_the_timers_thread(void **state)
+{
+    (void)state;
+    run("web", "emu:sleep 3600");
+    host_faults("[{\"call\":\"HcsTerminateComputeSystem\",\"action\":\"hang\"},"
+                "{\"call\":\"HcsTerminateProcess\",\"action\":\"hang\"}]");
+    struct answer at_bound = finish(begin_kill("web", 9)), forced = finish(begin_delete("web", true));
+    assert_non_null(at_bound.error);
+    assert_int_equal(at_bound.error->kind, ERROR_KIND_DEADLINE_EXCEEDED);
+    assert_null(forced.error);
+    assert_true(operator_event("TASK_FORCE_DELETED", "web"));
+    assert_int_not_equal(at_bound.thread, forced.thread);
+    answer_free(&at_bound);
+    answer_free(&forced);
+    host_faults(NULL);
+    await_operator_event("TASK_UNSTUCK", "web");
+}
+
 /* ---- restarts ---- */
 
 static void test_restart(void **state)
@@ -733,6 +752,7 @@ int main(int argc, char **argv)
         TEST(test_terminate_fails),
         TEST(test_stuck),
         TEST(test_forced),
+        TEST(test_forced_not_on_the_timers_thread),
         TEST(test_restart),
         TEST(test_who_holds_layers),
         TEST(test_exit_during_restart),
