@@ -289,7 +289,7 @@ static void end_job(struct control *control)
 
 static void answer_request(struct work *work, const json_t *message, bool granted)
 {
-    static const char *const steps[] = {"activate", "prepare"};
+    static const char *const steps[] = {"activate", "prepare", "make"};
     struct worker *worker = work->worker;
     AcquireSRWLockExclusive(&worker->lock);
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)
