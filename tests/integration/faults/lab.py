@@ -150,7 +150,7 @@ class Lab(Host):
         return wait_until("hcsd tells its pid", told, 10).json["hcsd"]["pid"]
 
     def census(self):
-        """{"handles", "threads"} of hcsd.exe."""
+        """{"handles", "threads", "types", "starts"} of hcsd.exe: census.c."""
         return self.run(os.path.join(BUILD, "tests", "census.exe"), str(self.pid())).json
 
     def ask(self, *arguments):
@@ -302,7 +302,22 @@ class Audit:
             last = now
         return last
 
+    def more(self, now):
+        """What there is more of than at first, or less: by the handles' types, the threads' beginnings."""
+        change = {}
+        for kind in ("types", "starts"):
+            for name in sorted(set(now[kind]) | set(self.first[kind])):
+                difference = now[kind].get(name, 0) - self.first[kind].get(name, 0)
+                if difference:
+                    change[name] = difference
+        return change
+
+    def tell(self, now):
+        return (f"{now['handles']} handles and {now['threads']} threads, at first {self.first['handles']} and "
+                f"{self.first['threads']}: {self.more(now)}")
+
     def check(self):
+        """Waits until hcsd is at rest and holds no more than it may; gives words about it."""
         lab, seen = self.lab, {}
 
         def at_rest():
@@ -325,5 +340,5 @@ class Audit:
         try:
             wait_until("", no_more, PATIENCE, 1)
         except TimeoutError:
-            raise AssertionError(f"hcsd at rest holds {seen['census']}, at first {self.first}") from None
-        return seen["census"]
+            raise AssertionError(f"hcsd at rest holds {self.tell(seen['census'])}") from None
+        return self.tell(seen["census"])
