@@ -185,6 +185,7 @@ struct tasks {
         bool again;     /* the connection broke meanwhile */
         bool reconnect; /* whoever asked is to be told */
         unsigned tries;
+        uint64_t late_ms; /* until when what an earlier life asked HCS for may still come */
         struct timer timer;
     } sweep;
 };

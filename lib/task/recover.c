@@ -429,7 +429,7 @@ static void sweep_run(void *context)
         free(why);
     }
     AcquireSRWLockExclusive(&tasks->lock);
-    bool fresh = sweep->again, unfinished = error || left;
+    bool fresh = sweep->again, unfinished = error || left || clock_ms() < sweep->late_ms;
     bool repeat = (unfinished || fresh) && !tasks->closing;
     bool tell = !error && !fresh && sweep->reconnect;
     uint64_t pause = fresh ? 0 : pause_ms(sweep->tries);
@@ -494,6 +494,9 @@ struct error *tasks_recover(struct tasks *tasks)
             add_unread(tasks, str_copy(document->id));
             continue;
         }
+        /* What was asked of HCS then may be done yet, when nobody looks for it any more. */
+        if (record.phase == PHASE_CREATING)
+            tasks->sweep.late_ms = clock_ms() + tasks->call_ms;
         restore(tasks, document, &record);
     }
     for (size_t i = 0; i < list.refused_count; i++) {

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/path.h"
 #include "base/text.h"
+#include "journal/journal.h"
 
 static void create(const char *id, const char *command)
 {
@@ -680,6 +681,42 @@ static void test_leftovers(void **state)
     await_operator_event("TASK_ORPHAN_ENDED", "nobodys");
 }
 
+/* hcsd was killed while HCS was creating it, and HCS is through with that only when the next one has looked. */
+static void test_created_late(void **state)
+{
+    (void)state;
+    struct hcs_system *system;
+    char *folder = host_state(), **holders = NULL;
+    struct journal *journal = NULL;
+    struct journal_document document;
+    const struct journal_key key = {"default", "late"};
+    size_t count = 1;
+    create("late", "emu:exit 4");
+    tasks_close(host.tasks, HOST_BOUND_MS);
+    host.tasks = NULL;
+    assert_null(journal_open(folder, "task", 1, &journal));
+    assert_null(journal_load(journal, &key, &document));
+    json_object_set_new(document.body, "phase", json_string("creating"));
+    assert_null(journal_save(journal, &key, document.body));
+    journal_document_free(&document);
+    journal_free(journal);
+    host_restart(false);
+    while (count > 0) { /* ctest bounds it */
+        tasks_holders(host.tasks, &holders, &count);
+        for (size_t i = 0; i < count; i++)
+            free(holders[i]);
+        free(holders);
+        Sleep(20); /* banned-ok: nothing tells of it */
+    }
+    assert_null(hcs_system_create(host.compute, "late",
+                                  "{\"SystemType\":\"Container\",\"Name\":\"late\",\"Owner\":\"hcsd\",\"Layers\":[],"
+                                  "\"HvPartition\":false}",
+                                  NULL, &system));
+    error_free(hcs_system_close(system));
+    await_operator_event("TASK_ORPHAN_ENDED", "late");
+    free(folder);
+}
+
 /* Somebody put an older hcsd back, or the document is damaged: the container is not known, but it is somebody's. */
 static void test_what_cannot_be_read_runs_on(void **state)
 {
@@ -758,6 +795,7 @@ int main(int argc, char **argv)
         TEST(test_exit_during_restart),
         TEST(test_survivors_are_terminated_when_asked),
         TEST(test_leftovers),
+        TEST(test_created_late),
         TEST(test_what_cannot_be_read_runs_on),
     };
     if (argc < 3)
