@@ -308,21 +308,16 @@ static struct error *open_tasks(struct daemon *daemon)
 /* What containers of an earlier life hold stays mounted; all else is the janitor's. */
 static void keep_mounts(struct daemon *daemon)
 {
-    struct task_view *views = NULL;
-    size_t known = 0, unread_count;
-    const char *const *unread = tasks_unread(daemon->tasks, &unread_count);
-    task_list(daemon->tasks, NULL, &views, &known);
-    size_t count = known + unread_count;
-    char **holders = mem_new_array(count + 1, char *);
-    for (size_t i = 0; i < count; i++)
-        holders[i] = str_format("container %s", i < known ? views[i].id : unread[i - known]);
+    char **holders = NULL;
+    size_t count = 0;
+    tasks_holders(daemon->tasks, &holders, &count);
     machines_keep(daemon->machines, (const char *const *)holders, count);
-    holders[count] = str_copy(LAYERS_CLIENT_HOLDER);
-    jobs_keep_mounts(daemon->jobs, (const char *const *)holders, count + 1);
-    for (size_t i = 0; i <= count; i++)
+    holders = mem_resize_array(holders, count + 1, sizeof holders[0]);
+    holders[count++] = str_copy(LAYERS_CLIENT_HOLDER);
+    jobs_keep_mounts(daemon->jobs, (const char *const *)holders, count);
+    for (size_t i = 0; i < count; i++)
         free(holders[i]);
     free(holders);
-    task_views_free(views, known);
 }
 
 /* ---- services ---- */

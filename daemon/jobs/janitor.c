@@ -61,6 +61,17 @@ static const char *dependant(struct jobs *jobs, const struct remains *remains)
     return remains->staging == NULL ? NULL : claims_holder_below(jobs->claims, remains->staging);
 }
 
+/* Without knowing which folder its maker made: one that was made while it can have been at it. */
+static void order_unmaking(const struct jobs *jobs, const struct remains *remains, json_t *order)
+{
+    uint64_t longest_ms = jobs->limits.ms[WATCH_CALL] + 4 * jobs->limits.ms[WATCH_STALL];
+    json_object_set_new(order, "made", json_string(remains->layer));
+    json_object_set_new(order, "made_id", json_string(remains->made_id));
+    json_object_set_new(order, "made_since_ns", json_integer(remains->made_ns));
+    json_object_set_new(order, "made_until_ns", json_integer(remains->made_ns + (int64_t)longest_ms * 1000000));
+    json_object_set_new(order, "by_entry", json_boolean(remains->tries % 2 != 0));
+}
+
 static void start_cleaner(struct jobs *jobs, struct remains *remains)
 {
     /* By turns, so that a call that hangs does not keep the other way from being tried. */
@@ -75,7 +86,9 @@ static void start_cleaner(struct jobs *jobs, struct remains *remains)
     job->order = json_pack(
         "{s:s, s:s, s:s, s:s, s:I}", "target", remains->activated && remains->target != NULL ? remains->target : "",
         "layer", remains->activated ? remains->layer : "", "folder", remains->staging != NULL ? remains->staging : "",
-        "output", remains->output != NULL ? remains->output : "", "pid", (json_int_t)remains->worker_pid);
+        "output", remains->output != NULL ? remains->output : "", "pid", (json_int_t)remains->output_pid);
+    if (remains->making)
+        order_unmaking(jobs, remains, job->order);
     job->client = str_copy("hcsd");
     job->remains = remains;
     remains->cleaner = job;
@@ -126,7 +139,7 @@ static void resolve(struct jobs *jobs, struct remains *remains, const char *outc
 void janitor_take(struct jobs *jobs, struct remains *remains, const char *reason)
 {
     remains->mounted = false;
-    if (remains->activated)
+    if (remains_has_layer(remains))
         rename_holder(jobs, remains);
     else
         remains_unclaim(jobs, remains);
@@ -145,12 +158,12 @@ void janitor_take(struct jobs *jobs, struct remains *remains, const char *reason
 /* ---- what came of it ------------------------------------------------------------------------------------------------- */
 
 struct outcome {
-    bool released, removed;
-    char *release_reason, *remove_reason;
+    bool released, removed, unmade;
+    char *release_reason, *remove_reason, *unmake_reason;
     uint64_t left_total;
     struct export_deviation *left;
     size_t count;
-    const char *how;
+    const char *how, *unmake_how;
 };
 
 static void read_outcome(struct outcome *outcome, struct job *cleaner, const char *lost)
@@ -162,17 +175,23 @@ static void read_outcome(struct outcome *outcome, struct job *cleaner, const cha
                                                       : lost;
         outcome->release_reason = str_copy(why);
         outcome->remove_reason = str_copy(why);
+        outcome->unmake_reason = str_copy(why);
         return;
     }
     struct error *release_error = message_unpack_error(json_object_get(end, "release_error"));
     struct error *remove_error = message_unpack_error(json_object_get(end, "remove_error"));
+    struct error *unmake_error = message_unpack_error(json_object_get(end, "unmake_error"));
     message_unpack_deviations(json_object_get(end, "left"), &outcome->left, &outcome->count);
+    outcome->unmade = unmake_error == NULL;
+    outcome->unmake_how = message_text(end, "unmake_how");
     outcome->left_total = message_number(end, "left_total");
     outcome->released = release_error == NULL;
     outcome->removed = remove_error == NULL && outcome->left_total == 0;
     outcome->how = message_text(end, "how");
     if (release_error != NULL)
         outcome->release_reason = error_text(release_error);
+    if (unmake_error != NULL)
+        outcome->unmake_reason = error_text(unmake_error);
     char *call = remove_error != NULL ? error_text(remove_error) : NULL;
     if (outcome->count > 0)
         outcome->remove_reason = str_format("%s%s%s: %s", call != NULL ? call : "", call != NULL ? "; left: " : "",
@@ -182,12 +201,14 @@ static void read_outcome(struct outcome *outcome, struct job *cleaner, const cha
     free(call);
     error_free(release_error);
     error_free(remove_error);
+    error_free(unmake_error);
 }
 
 static void free_outcome(struct outcome *outcome)
 {
     free(outcome->release_reason);
     free(outcome->remove_reason);
+    free(outcome->unmake_reason);
     message_free_deviations(outcome->left, outcome->count);
 }
 
@@ -225,17 +246,45 @@ static void tell_layer(struct remains *remains, const struct outcome *outcome)
     }
 }
 
-/* Locked. True: the document is to be written again. */
-static bool take_outcome(struct jobs *jobs, struct remains *remains, struct job *cleaner, const struct outcome *outcome)
+static void tell_half_layer(struct remains *remains, const struct outcome *outcome)
 {
-    bool had_folder = remains->staging != NULL, had_layer = remains->activated;
-    bool destroyed = strcmp(cleaner->kind, "destroy") == 0;
-    if (had_layer)
-        tell_layer(remains, outcome);
-    if (outcome->released) {
-        remains->activated = false;
-        remains_unclaim(jobs, remains);
+    if (outcome->unmade) {
+        event_emit(EVENT_LAYER_UNMADE, remains->layer, outcome->unmake_how);
+    } else if (!remains->making_told) {
+        event_emit(EVENT_LAYER_HALF_MADE, remains->layer, outcome->unmake_reason);
+        remains->making_told = true;
     }
+}
+
+/* What is to be done with the document, before the next cleaner, which is due at next_ms. */
+enum document { DOCUMENT_SETTLED, DOCUMENT_WRITE, DOCUMENT_FORGET };
+
+/* Locked. Later: the janitor's next try. */
+static void try_later(struct jobs *jobs, struct remains *remains, const struct outcome *outcome)
+{
+    remains->next_ms = clock_ms() + watch_pause_ms(remains->tries, jobs->limits.ms[WATCH_STALL]);
+    remains->tries++;
+    if (remains->waiter != NULL)
+        remains->waiter->step = watch_action_name(WATCH_JANITOR);
+    resolve(jobs, remains, "quarantined", outcome->left, outcome->count);
+}
+
+/* Locked. */
+static enum document take_outcome(struct jobs *jobs, struct remains *remains, struct job *cleaner,
+                                  const struct outcome *outcome)
+{
+    bool had_folder = remains->staging != NULL, had_layer = remains_has_layer(remains), had_half = remains->making;
+    bool destroyed = strcmp(cleaner->kind, "destroy") == 0;
+    if (remains->activated)
+        tell_layer(remains, outcome);
+    if (had_half)
+        tell_half_layer(remains, outcome);
+    if (outcome->released)
+        remains->activated = false;
+    if (outcome->unmade)
+        remains->making = false;
+    if (!remains_has_layer(remains) && !had_half)
+        remains_unclaim(jobs, remains);
     if (outcome->removed) {
         if (remains->quarantined && had_folder)
             event_emit(EVENT_QUARANTINE_DESTROYED, remains->staging, outcome->how);
@@ -243,19 +292,21 @@ static bool take_outcome(struct jobs *jobs, struct remains *remains, struct job 
         free(remains->output);
         remains->staging = remains->output = NULL;
     }
-    count_swept(jobs, remains, had_folder && outcome->removed, had_layer && outcome->released);
+    count_swept(jobs, remains, had_folder && outcome->removed, had_layer && !remains_has_layer(remains));
+    if (remains_is_empty(remains) && had_half)
+        return DOCUMENT_FORGET;
     if (remains_is_empty(remains)) {
         resolve(jobs, remains, "done", outcome->left, outcome->count);
-        return false;
+        return DOCUMENT_SETTLED;
     }
     if (remains->zombie != NULL) {
         resolve(jobs, remains, "quarantined", outcome->left, outcome->count);
-        return true;
+        return DOCUMENT_WRITE;
     }
     if (remains->staging != NULL && !remains->quarantined && !jobs->closing) {
         quarantine(remains, outcome->remove_reason != NULL ? outcome->remove_reason : "it could not be removed");
-        start_cleaner(jobs, remains);
-        return true;
+        remains->next_ms = clock_ms();
+        return DOCUMENT_WRITE;
     }
     if (remains->staging != NULL && destroyed) {
         char total[24];
@@ -263,36 +314,53 @@ static bool take_outcome(struct jobs *jobs, struct remains *remains, struct job 
         event_emit(EVENT_QUARANTINE_REMAINS, remains->staging, outcome->left_total > 0 ? total : "?",
                    outcome->remove_reason != NULL ? outcome->remove_reason : "");
     }
-    remains->next_ms = clock_ms() + watch_pause_ms(remains->tries, jobs->limits.ms[WATCH_STALL]);
-    remains->tries++;
-    if (remains->waiter != NULL)
-        remains->waiter->step = watch_action_name(WATCH_JANITOR);
-    resolve(jobs, remains, "quarantined", outcome->left, outcome->count);
-    return true;
+    try_later(jobs, remains, outcome);
+    return DOCUMENT_WRITE;
+}
+
+/* Unlocked. */
+static void bring_up_to_date(struct jobs *jobs, struct remains *remains, enum document what,
+                             const struct outcome *outcome)
+{
+    struct error *error = what == DOCUMENT_FORGET ? remains_forget(jobs, remains) : remains_sync(jobs, remains);
+    AcquireSRWLockExclusive(&jobs->lock);
+    remains->writing = false;
+    if (what == DOCUMENT_FORGET && error == NULL) {
+        resolve(jobs, remains, "done", NULL, 0);
+    } else if (what == DOCUMENT_FORGET) {
+        remains->making = true;
+        try_later(jobs, remains, outcome);
+    }
+    ReleaseSRWLockExclusive(&jobs->lock);
+    if (error != NULL)
+        log_debug("remains could not be journalled: %s", error->message);
+    error_free(error);
 }
 
 void janitor_done(struct job *cleaner, const char *lost)
 {
     struct jobs *jobs = cleaner->jobs;
     struct remains *remains = cleaner->remains;
-    struct outcome outcome = {.how = ""};
+    struct outcome outcome = {.how = "", .unmake_how = ""};
     AcquireSRWLockExclusive(&jobs->lock);
     read_outcome(&outcome, cleaner, lost);
     cleaner->remains = NULL;
     remains->cleaner = NULL;
-    bool clean = lost == NULL && outcome.released && outcome.removed;
-    job_note(cleaner, "%s", clean ? "done" : outcome.remove_reason != NULL ? outcome.remove_reason : "not released");
+    bool clean = lost == NULL && outcome.released && outcome.removed && outcome.unmade;
+    job_note(cleaner, "%s",
+             clean                           ? "done"
+             : outcome.remove_reason != NULL ? outcome.remove_reason
+             : outcome.unmake_reason != NULL ? outcome.unmake_reason
+                                             : "not released");
     job_end(cleaner, clean ? JOB_DONE : JOB_FAILED, NULL);
     watch_end(&cleaner->watch);
-    bool keep = take_outcome(jobs, remains, cleaner, &outcome);
-    watchdog_kick(jobs);
+    enum document document = take_outcome(jobs, remains, cleaner, &outcome);
+    if (document != DOCUMENT_SETTLED)
+        remains->writing = true;
     ReleaseSRWLockExclusive(&jobs->lock);
-    if (keep) {
-        struct error *error = remains_sync(jobs, remains);
-        if (error != NULL)
-            log_debug("remains could not be journalled: %s", error->message);
-        error_free(error);
-    }
+    if (document != DOCUMENT_SETTLED)
+        bring_up_to_date(jobs, remains, document, &outcome);
+    watchdog_kick(jobs);
     free_outcome(&outcome);
 }
 
@@ -300,7 +368,7 @@ uint64_t janitor_tick(struct jobs *jobs, uint64_t now_ms)
 {
     uint64_t next = WATCH_NEVER;
     for (struct remains *remains = jobs->remains; remains != NULL; remains = remains->next) {
-        if (remains->next_ms == WATCH_NEVER || remains->cleaner != NULL)
+        if (remains->next_ms == WATCH_NEVER || remains->cleaner != NULL || remains->writing)
             continue;
         if (now_ms >= remains->next_ms && !jobs->closing)
             start_cleaner(jobs, remains);
@@ -333,7 +401,7 @@ void janitor_sweep(struct jobs *jobs)
         json_array_append_new(keep, json_string(remains->id));
         if (remains->mounted)
             continue;
-        if (remains->activated)
+        if (remains_has_layer(remains))
             rename_holder(jobs, remains);
         remains->first_sweep = true;
         jobs->sweeping++;

@@ -72,6 +72,7 @@ struct call {
     json_t *order;      /* more of its message, or NULL; taken */
     const char *doomed; /* destroy: what the folder is called from then on */
     bool stages;        /* it needs a staging folder */
+    const char *makes;  /* the kind of its remains: a layer is made; the claims are theirs */
 };
 
 static struct error *check_paths(const struct call *call)
@@ -80,6 +81,19 @@ static struct error *check_paths(const struct call *call)
     for (size_t i = 0; i < call->parent_count && error == NULL; i++)
         error = mounts_check_path(call->verb, call->parents[i], "a parent layer");
     return error;
+}
+
+/* The claims, which are taken, are the remains' from here on: they end when the layer is made, or when nothing of it is left. */
+static void new_making(struct jobs *jobs, const struct call *call, struct job *job, const char *holder, json_t *order)
+{
+    struct remains *remains = remains_new(jobs, call->makes, job, call->layer, holder);
+    remains->parents = mem_new_array(call->parent_count + 1, char *);
+    for (size_t i = 0; i < call->parent_count; i++)
+        remains->parents[remains->parent_count++] = str_copy(call->parents[i]);
+    if (call->stages) {
+        remains->staging = path_join(jobs->staging_dir, remains->id);
+        json_object_set_new(order, "folder", json_string(remains->staging));
+    }
 }
 
 /* Its worker is told the verb, waited for, and its end handed out (NULL after an error). */
@@ -112,12 +126,13 @@ static struct error *run(struct jobs *jobs, const struct call *call, json_t **re
         json_object_set_new(order, "layer", json_string(call->layer));
         if (json_object_get(order, "parents") == NULL)
             json_object_set_new(order, "parents", mounts_pack_paths(call->parents, call->parent_count));
-        if (call->doomed != NULL || call->stages) {
-            struct remains *remains = remains_new(jobs, call->stages ? "import" : "destroy", job, "", holder);
+        if (call->doomed != NULL) {
+            struct remains *remains = remains_new(jobs, "destroy", job, "", holder);
             remains->claimed = false;
-            remains->staging = call->stages ? path_join(jobs->staging_dir, remains->id) : str_copy(call->doomed);
-            if (call->stages)
-                json_object_set_new(order, "folder", json_string(remains->staging));
+            remains->staging = str_copy(call->doomed);
+        } else if (call->makes != NULL) {
+            claimed = false;
+            new_making(jobs, call, job, holder, order);
         }
         job->order = json_incref(order);
         mounts_call_run(job);
@@ -155,7 +170,8 @@ struct error *jobs_create_scratch(struct jobs *jobs, const char *layer, const ch
                               .mode = CLAIM_OWN,
                               .parents = parents,
                               .parent_count = parent_count,
-                              .order = json_pack("{s:I}", "bytes", (json_int_t)bytes)};
+                              .order = json_pack("{s:I}", "bytes", (json_int_t)bytes),
+                              .makes = "create"};
     return scratch_call(jobs, &call, ret_deviation);
 }
 
@@ -244,6 +260,7 @@ struct error *jobs_import_archive(struct jobs *jobs, const struct layer_import *
         .order =
             json_pack("{s:s, s:s, s:s}", "input", import->input, "digest", import->digest, "diff_id", import->diff_id),
         .stages = import->parent_count > 0,
+        .makes = "import",
     };
     error = run(jobs, &call, &end);
     if (error == NULL) {

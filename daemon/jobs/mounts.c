@@ -27,13 +27,12 @@ static void finish_call(struct job *job, struct error *error)
     job_end(job, error == NULL ? JOB_DONE : JOB_FAILED, error);
 }
 
-/* A worker that is lost cannot take away the folder that it was making a layer of; whoever asked for it is told. */
-static struct error *tell_half_layer(const struct job *job, struct error *error)
+/* A worker that is lost cannot take away the folder that it was making a layer of; whoever asked for it is told who does. */
+static struct error *tell_half_layer(const struct remains *remains, struct error *error)
 {
-    bool makes = strcmp(job->kind, "import") == 0 || strcmp(message_text(job->order, "verb"), "create_scratch") == 0;
-    if (error == NULL || !makes || strcmp(job->phase, "queued") == 0 || strcmp(job->phase, "begin") == 0)
+    if (error == NULL || remains == NULL || !remains->making)
         return error;
-    return error_wrap(error, "half a layer may be left, which `hcsctl layer destroy --layer %s` removes", job->object);
+    return error_wrap(error, "hcsd removes what was made of it");
 }
 
 void mounts_answer(struct job *job, struct error *error)
@@ -41,7 +40,7 @@ void mounts_answer(struct job *job, struct error *error)
     struct jobs *jobs = job->jobs;
     struct remains *remains = job->remains;
     bool queued = job->worker == NULL && queue_remove(jobs->lanes[job->lane].queue, job);
-    finish_call(job, queued ? error : tell_half_layer(job, error));
+    finish_call(job, tell_half_layer(remains, error));
     if (!queued)
         return; /* its worker's end tells what is left */
     job->remains = NULL;
@@ -105,31 +104,67 @@ static void release_ended(struct job *job, const char *lost, struct error **ret_
     janitor_take(jobs, remains, NULL);
 }
 
-/* Another storage call. Only destroy leaves something: from the rename on it is the janitor's to finish. */
-static void layer_ended(struct job *job, const char *lost, struct error **ret_error)
+/* Locked. A call that makes a layer. What its worker could not take away, or was not there to, is the janitor's. True: nothing is
+ * left to be done but to forget it. */
+static bool making_ended(struct job *job, struct remains *remains, const char *lost, struct error **error)
+{
+    struct jobs *jobs = job->jobs;
+    bool removed = lost == NULL && message_number(job->end, "left_total") == 0;
+    /* A layer that is complete after its caller was told of failure is nobody's. */
+    if (lost == NULL && !(*error == NULL && job->finished))
+        remains->making = json_is_true(json_object_get(job->end, "made_left"));
+    if (removed) {
+        free(remains->staging);
+        remains->staging = NULL;
+    }
+    *error = tell_half_layer(remains, *error);
+    if (remains_is_empty(remains) && remains->made_ns != 0)
+        return true;
+    if (remains_is_empty(remains))
+        remains_settle(jobs, remains);
+    else
+        janitor_take(jobs, remains, lost == NULL && !removed ? "the import could not remove it" : NULL);
+    return false;
+}
+
+/* Unlocked. The layer is made, or nothing of it is left: its document goes before its claims do. */
+static struct error *forget_making(struct jobs *jobs, struct remains *remains, struct error *error)
+{
+    struct error *journal = remains_forget(jobs, remains);
+    AcquireSRWLockExclusive(&jobs->lock);
+    if (journal == NULL) {
+        remains_settle(jobs, remains);
+    } else {
+        /* A layer that the next start would take away is none. */
+        remains->making = true;
+        error_keep_first(&error, error_wrap(journal, "that the layer is made could not be journalled"));
+        error = tell_half_layer(remains, error);
+        janitor_take(jobs, remains, NULL);
+    }
+    ReleaseSRWLockExclusive(&jobs->lock);
+    return error;
+}
+
+/* Locked. Another storage call. Of those that make nothing only destroy leaves something: from the rename on it is the janitor's.
+ * True: what it made is to be forgotten. */
+static bool layer_ended(struct job *job, const char *lost, struct error **ret_error)
 {
     struct jobs *jobs = job->jobs;
     struct remains *remains = job->remains;
     struct error *error = lost == NULL ? message_unpack_error(json_object_get(job->end, "error"))
                                        : error_copy(job->kill_error != NULL ? job->kill_error : job->failure);
     job->remains = NULL;
-    if (lost != NULL)
-        error = tell_half_layer(job, error);
     *ret_error = error;
     if (remains == NULL)
-        return;
-    bool staged = strcmp(remains->kind, "import") == 0;
+        return false;
+    if (strcmp(remains->kind, "destroy") != 0)
+        return making_ended(job, remains, lost, ret_error);
     bool renamed = lost != NULL || json_is_true(json_object_get(job->end, "renamed"));
-    bool left = staged && (lost != NULL || message_number(job->end, "left_total") > 0);
-    if (left) {
-        janitor_take(jobs, remains, "the staging folder of an import could not be removed");
-        return;
-    }
-    if (staged || error == NULL || !renamed) {
+    if (error == NULL || !renamed) {
         free(remains->staging);
         remains->staging = NULL;
         remains_settle(jobs, remains);
-        return;
+        return false;
     }
     if (error->kind == ERROR_KIND_INTERNAL && strcmp(job->phase, "destroy") == 0 && lost != NULL) {
         /* 0xC0000420 and the like: the folder was being deleted when it came. */
@@ -138,17 +173,18 @@ static void layer_ended(struct job *job, const char *lost, struct error **ret_er
     }
     *ret_error = error_wrap(error, "what is left of it is called %s and hcsd goes on removing it", remains->staging);
     janitor_take(jobs, remains, (*ret_error)->message);
+    return false;
 }
 
 void mounts_done(struct job *job, const char *lost)
 {
     struct jobs *jobs = job->jobs;
     struct error *error = NULL;
-    bool write = false;
+    bool write = false, forget = false;
     AcquireSRWLockExclusive(&jobs->lock);
     struct remains *remains = job->remains;
     if (strcmp(job->kind, "layer") == 0 || strcmp(job->kind, "import") == 0)
-        layer_ended(job, lost, &error);
+        forget = layer_ended(job, lost, &error);
     else if (strcmp(job->kind, "mount") == 0)
         write = mount_ended(job, lost, &error);
     else
@@ -169,6 +205,8 @@ void mounts_done(struct job *job, const char *lost)
         ReleaseSRWLockExclusive(&jobs->lock);
         return;
     }
+    if (forget)
+        error = forget_making(jobs, remains, error);
     AcquireSRWLockExclusive(&jobs->lock);
     finish_call(job, error);
     ReleaseSRWLockExclusive(&jobs->lock);

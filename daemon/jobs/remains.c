@@ -31,6 +31,7 @@ struct remains *remains_new(struct jobs *jobs, const char *kind, struct job *job
     remains->job = str_copy(job->id);
     remains->layer = str_copy(layer);
     remains->holder = str_copy(holder);
+    remains->made_id = str_copy("");
     remains->since_ns = clock_wall_ns();
     remains->next_ms = WATCH_NEVER;
     remains->next = jobs->remains;
@@ -49,15 +50,21 @@ void remains_free(struct remains *remains)
     free(remains->job);
     free(remains->holder);
     free(remains->layer);
+    free(remains->made_id);
     free(remains->target);
     free(remains->staging);
     free(remains->output);
     free(remains);
 }
 
+bool remains_has_layer(const struct remains *remains)
+{
+    return remains->activated || remains->making;
+}
+
 bool remains_is_empty(const struct remains *remains)
 {
-    return !remains->activated && remains->staging == NULL && remains->output == NULL;
+    return !remains_has_layer(remains) && remains->staging == NULL && remains->output == NULL;
 }
 
 void remains_unclaim(struct jobs *jobs, struct remains *remains)
@@ -99,13 +106,15 @@ static json_t *pack(const struct remains *remains)
     json_t *parents = json_array();
     for (size_t i = 0; i < remains->parent_count; i++)
         json_array_append_new(parents, json_string(remains->parents[i]));
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:b, s:b, s:o, s:o, s:o, s:b, s:I, s:I, s:I, s:i}", "kind",
-                     remains->kind, "job", remains->job, "holder", remains->holder, "layer", remains->layer, "parents",
-                     parents, "activated", remains->activated, "mounted", remains->mounted, "target",
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:b, s:b, s:b, s:s, s:I, s:o, s:o, s:o, s:I, s:b, s:I, s:I, s:I, s:i}",
+                     "kind", remains->kind, "job", remains->job, "holder", remains->holder, "layer", remains->layer,
+                     "parents", parents, "activated", remains->activated, "mounted", remains->mounted, "making",
+                     remains->making, "made_id", remains->made_id, "made_ns", (json_int_t)remains->made_ns, "target",
                      optional(remains->target), "staging", optional(remains->staging), "output",
-                     optional(remains->output), "quarantined", remains->quarantined, "since_ns",
-                     (json_int_t)remains->since_ns, "worker_pid", (json_int_t)remains->worker_pid, "worker_created",
-                     (json_int_t)remains->worker_created, "tries", (int)remains->tries);
+                     optional(remains->output), "output_pid", (json_int_t)remains->output_pid, "quarantined",
+                     remains->quarantined, "since_ns", (json_int_t)remains->since_ns, "worker_pid",
+                     (json_int_t)remains->worker_pid, "worker_created", (json_int_t)remains->worker_created, "tries",
+                     (int)remains->tries);
 }
 
 struct error *remains_sync(struct jobs *jobs, struct remains *remains)
@@ -119,6 +128,18 @@ struct error *remains_sync(struct jobs *jobs, struct remains *remains)
     struct journal_key key = {NULL, remains->id};
     struct error *error = journal_save(jobs->journal, &key, body);
     json_decref(body);
+    return error;
+}
+
+struct error *remains_forget(struct jobs *jobs, struct remains *remains)
+{
+    struct journal_key key = {NULL, remains->id};
+    struct error *error = journal_remove(jobs->journal, &key);
+    if (error == NULL) {
+        AcquireSRWLockExclusive(&jobs->lock);
+        remains->journalled = false;
+        ReleaseSRWLockExclusive(&jobs->lock);
+    }
     return error;
 }
 
@@ -148,7 +169,7 @@ static char *optional_text(const json_t *body, const char *field)
 }
 
 /* A staging folder is only ever one below the staging root that is named like the document, or a layer that was renamed to be
- * destroyed: nothing else is removed on a document's word. */
+ * destroyed: nothing else is removed on a document's word, but half a layer whose folder the worker knows again (work_make.c). */
 static bool is_own_folder(const struct jobs *jobs, const char *id, const char *staging)
 {
     size_t size = strlen(staging), tail = sizeof DOOMED_SUFFIX - 1;
@@ -177,9 +198,13 @@ static struct remains *unpack(struct jobs *jobs, const struct journal_document *
             remains->parents[remains->parent_count++] = str_copy(json_string_value(json_array_get(parents, i)));
     remains->activated = json_is_true(json_object_get(body, "activated"));
     remains->mounted = json_is_true(json_object_get(body, "mounted"));
+    remains->making = json_is_true(json_object_get(body, "making"));
+    remains->made_id = str_copy(message_text(body, "made_id"));
+    remains->made_ns = json_integer_value(json_object_get(body, "made_ns"));
     remains->target = optional_text(body, "target");
     remains->staging = optional_text(body, "staging");
     remains->output = optional_text(body, "output");
+    remains->output_pid = (uint32_t)message_number(body, "output_pid");
     remains->quarantined = json_is_true(json_object_get(body, "quarantined"));
     remains->since_ns = json_integer_value(json_object_get(body, "since_ns"));
     remains->worker_pid = (uint32_t)message_number(body, "worker_pid");
@@ -195,10 +220,21 @@ static struct remains *unpack(struct jobs *jobs, const struct journal_document *
     return remains;
 }
 
+/* One owner per layer: of two that tell of the same layer the older one was settled, and only its document is still there, for
+ * hcsd was killed before it was removed or the disk refused that. On its word a layer would be taken away from who has it now. */
+static void forget_older(struct jobs *jobs)
+{
+    for (struct remains *remains = jobs->remains; remains != NULL; remains = remains->next)
+        for (struct remains *other = jobs->remains; other != NULL && remains_has_layer(remains); other = other->next)
+            if (remains_has_layer(other) && other->since_ns > remains->since_ns &&
+                claims_same_layer(other->layer, remains->layer))
+                remains->activated = remains->mounted = remains->making = false;
+}
+
 /* Its owner's claims hold again from the start, before anybody can ask. */
 static void claim_again(struct jobs *jobs, struct remains *remains)
 {
-    if (!remains->activated)
+    if (!remains_has_layer(remains))
         return;
     remains->claimed = true;
     error_free(claims_take(jobs->claims, remains->layer, CLAIM_OWN, remains->holder));
@@ -223,6 +259,7 @@ struct remains *remains_adopt(struct jobs *jobs, const char *folder)
     remains->job = str_copy("");
     remains->layer = str_copy("");
     remains->holder = str_copy("hcsd");
+    remains->made_id = str_copy("");
     remains->staging = path_join(jobs->staging_dir, remains->id);
     remains->since_ns = clock_wall_ns();
     remains->next_ms = WATCH_NEVER;
@@ -265,8 +302,10 @@ struct error *remains_open(struct jobs *jobs, const char *state_dir)
             continue;
         remains->next = jobs->remains;
         jobs->remains = remains;
-        claim_again(jobs, remains);
     }
+    forget_older(jobs);
+    for (struct remains *remains = jobs->remains; remains != NULL; remains = remains->next)
+        claim_again(jobs, remains);
     keep_refused(jobs, &list);
     journal_list_free(&list);
     choose_life(jobs);

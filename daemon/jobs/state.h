@@ -59,18 +59,23 @@ struct lane {
 struct remains {
     struct remains *next;
     char id[16];  /* also the staging folder's name */
-    char *kind;   /* "export", "mount" */
+    char *kind;   /* "export", "mount", "import", "create", "destroy"; "sweep": a folder that no document tells of */
     char *job;    /* its id, for people */
     char *holder; /* of the claims on the layer and its parents */
-    char *layer;  /* to be released when `activated` */
+    char *layer;  /* to be released when `activated`, to be destroyed when `making` */
     char **parents;
     size_t parent_count;
-    bool activated; /* Activate was begun and its undoing is not known to have succeeded */
-    bool mounted;   /* and that is as it should be */
-    bool claimed;   /* the claims are held */
-    char *target;   /* the folder that the volume is mounted on, NULL: none */
-    char *staging;  /* NULL: none */
-    char *output;   /* beside which an unfinished file may be; NULL: none */
+    bool activated;      /* Activate was begun and its undoing is not known to have succeeded */
+    bool mounted;        /* and that is as it should be */
+    bool making;         /* the layer's folder, which was not there or empty, is being made, or half of it is left */
+    char *made_id;       /* which folder it is; "": not known, it goes by the time */
+    int64_t made_ns;     /* when its making was allowed; 0: never */
+    bool making_told;    /* LAYER_HALF_MADE was sent */
+    bool claimed;        /* the claims are held */
+    char *target;        /* the folder that the volume is mounted on, NULL: none */
+    char *staging;       /* NULL: none */
+    char *output;        /* beside which an unfinished file may be; NULL: none */
+    uint32_t output_pid; /* the worker that wrote it, whoever cleans up after it */
     bool quarantined;
     bool release_told; /* LAYER_RELEASE_FAILED was sent */
     int64_t since_ns;
@@ -82,6 +87,7 @@ struct remains {
     struct job *cleaner; /* the job that is at it */
     struct job *waiter;  /* who wants to know */
     bool journalled;
+    bool writing;     /* its document is being written: no cleaner is to have it in hand */
     bool recovered;   /* found at start */
     bool first_sweep; /* and not yet tried */
 };
@@ -288,8 +294,13 @@ void remains_settle(struct jobs *jobs, struct remains *remains);
 /* Unlocked: writes the document. */
 struct error *remains_sync(struct jobs *jobs, struct remains *remains) ERROR_MUST_CHECK;
 void remains_flush(struct jobs *jobs); /* unlocked: removes the documents of what is settled */
+/* Unlocked: removes the document now. Before a layer that was being made is anybody's: on a document that is out of date it would be
+ * taken away at the next start. */
+struct error *remains_forget(struct jobs *jobs, struct remains *remains) ERROR_MUST_CHECK;
 /* Locked. A folder of an earlier life that resisted the sweep and that no document tells of. */
 struct remains *remains_adopt(struct jobs *jobs, const char *folder);
+/* The layer itself is not as it should be, and nobody else's. */
+bool remains_has_layer(const struct remains *remains);
 bool remains_is_empty(const struct remains *remains);
 void remains_free(struct remains *remains);
 

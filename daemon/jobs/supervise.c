@@ -153,8 +153,10 @@ static struct error *begin_export(struct job *job, struct worker *worker)
         remains->parents[remains->parent_count++] = str_copy(request->parents[i]);
     if (request->parent_count > 0)
         remains->staging = path_join(jobs->staging_dir, remains->id);
-    if (request->output[0] != '\0')
+    if (request->output[0] != '\0') {
         remains->output = str_copy(request->output);
+        remains->output_pid = worker->process.pid;
+    }
     remains->worker_pid = worker->process.pid;
     remains->worker_created = worker->process.created;
     ReleaseSRWLockExclusive(&jobs->lock);
@@ -216,14 +218,16 @@ static void on_phase(struct job *job, const json_t *message)
     const char *name = message_text(message, "phase");
     AcquireSRWLockExclusive(&jobs->lock);
     const struct watch_rule *rule = job->watch.kind != NULL ? watch_rule_find(job->watch.kind, name) : NULL;
-    job->phase = rule != NULL ? rule->phase : "working";
     /* A cancelled job has its grace for all that is not taking down. */
     bool taking_down = strcmp(name, "deactivate") == 0 || strcmp(name, "cleanup") == 0;
-    if (!job->cancel_requested || job->complete || taking_down)
+    if (rule != NULL)
+        job->phase = rule->phase;
+    /* One that nobody knows has no bounds of its own: those of the last one go on. */
+    if (rule != NULL && (!job->cancel_requested || job->complete || taking_down))
         watch_phase(&job->watch, job->phase, clock_ms());
     free(job->path); /* it was in hand in the phase before */
     job->path = NULL;
-    job_note(job, "phase %s", job->phase);
+    job_note(job, "phase %s", name);
     if (is_kind(job, "export"))
         job_tell_progress(job);
     watchdog_kick(jobs);
@@ -288,23 +292,42 @@ static void on_request(struct job *job, const json_t *message)
 {
     struct jobs *jobs = job->jobs;
     struct error *error = NULL;
-    bool turn = strcmp(message_text(message, "step"), "prepare") == 0;
+    const char *step = message_text(message, "step");
+    bool turn = strcmp(step, "prepare") == 0, make = strcmp(step, "make") == 0;
     if (!turn && job->remains != NULL) {
         AcquireSRWLockExclusive(&jobs->lock);
-        job->remains->activated = true;
+        *(make ? &job->remains->making : &job->remains->activated) = true;
+        if (make)
+            job->remains->made_ns = clock_wall_ns();
         ReleaseSRWLockExclusive(&jobs->lock);
         error = remains_sync(jobs, job->remains);
     }
     AcquireSRWLockExclusive(&jobs->lock);
     if (error != NULL) {
-        job->remains->activated = false;
+        *(make ? &job->remains->making : &job->remains->activated) = false;
         post(job, json_pack("{s:s, s:o}", "type", "refuse", "error", message_pack_error(error)));
     } else if (turn) {
         take_turn(jobs, job);
     } else {
-        grant(job, "activate");
+        grant(job, make ? "make" : "activate");
     }
     ReleaseSRWLockExclusive(&jobs->lock);
+    error_free(error);
+}
+
+/* The folder of the layer that is being made is there. */
+static void on_made(struct job *job, const json_t *message)
+{
+    struct jobs *jobs = job->jobs;
+    if (job->remains == NULL || !job->remains->making)
+        return;
+    AcquireSRWLockExclusive(&jobs->lock);
+    free(job->remains->made_id);
+    job->remains->made_id = str_copy(message_text(message, "id"));
+    ReleaseSRWLockExclusive(&jobs->lock);
+    struct error *error = remains_sync(jobs, job->remains);
+    if (error != NULL)
+        log_debug("job %s: which folder it makes could not be journalled: %s", job->id, error->message);
     error_free(error);
 }
 
@@ -458,7 +481,7 @@ struct error *supervise_frame(struct worker *worker, struct job *job, struct wir
         void (*handle)(struct job *job, const json_t *message);
     } handlers[] = {{"phase", on_phase},     {"progress", on_progress}, {"request", on_request},
                     {"release", on_release}, {"complete", on_complete}, {"released", on_released},
-                    {"failed", on_failed}};
+                    {"failed", on_failed},   {"made", on_made}};
     json_t *message = NULL;
     (void)worker;
     if (frame->type == WIRE_DATA) {

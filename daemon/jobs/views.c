@@ -130,6 +130,8 @@ void jobs_quarantined(struct jobs *jobs, char ***ret_folders, size_t *ret_count)
     for (const struct remains *remains = jobs->remains; remains != NULL; remains = remains->next)
         if (remains->quarantined && remains->staging != NULL)
             folders[count++] = str_copy(remains->staging);
+        else if (remains->making && remains->making_told)
+            folders[count++] = str_copy(remains->layer);
     ReleaseSRWLockShared(&jobs->lock);
     *ret_folders = folders;
     *ret_count = count;

@@ -10,7 +10,7 @@
 #include "export/export.h"
 
 /* Both sides are one image, so a difference means that a file was replaced under a running service. */
-#define MESSAGE_PROTOCOL 1
+#define MESSAGE_PROTOCOL 2
 
 json_t *message_pack_error(const struct error *error);    /* NULL gives JSON null */
 struct error *message_unpack_error(const json_t *packed); /* NULL for null and for what is no error */

@@ -46,7 +46,7 @@ struct work {
 void work_watch_staging(struct work *work, const char *folder);
 /* Each phase is told before its first step; until a path is set anew the job's object is in hand. */
 void work_phase(struct work *work, const char *phase);
-/* Asks for leave to do a step ("activate": it is journalled first; "prepare": the turn) and waits for it. CANCELLED. */
+/* Asks for leave to do a step ("activate", "make": it is journalled first; "prepare": the turn) and waits for it. CANCELLED. */
 struct error *work_request(struct work *work, const char *step) ERROR_MUST_CHECK;
 void work_release(struct work *work, const char *step);
 /* CANCELLED when the job is. */
@@ -71,6 +71,14 @@ struct error *work_check_folder(const char *path, const char *what) ERROR_MUST_C
 /* DestroyLayer, a look, and the remover for what it left; `how` says which it was. */
 struct error *work_destroy_folder(struct work *work, const char *folder, json_t *left, uint64_t *left_total,
                                   const char **how) ERROR_MUST_CHECK;
+/* The folder of the order's layer, which is not there or empty, is about to be made (hcsd journals it before this returns), and is
+ * there. Should this process end before the job, the folder is taken away. */
+struct error *work_make(struct work *work) ERROR_MUST_CHECK;
+void work_made(struct work *work, const char *layer);
+/* Takes away what another worker made of a layer, if there is an order for it and it is still that folder. */
+struct error *work_unmake(struct work *work, const char **how) ERROR_MUST_CHECK;
+/* Also true when it cannot be told. */
+bool work_is_there(const char *path);
 /* Removes the folder with the remover; rows of what is left go into `left` (an array), *ret_total counts them. */
 struct error *work_remove(struct work *work, const char *folder, json_t *left, uint64_t *ret_total) ERROR_MUST_CHECK;
 

@@ -18,18 +18,30 @@ struct importing {
     struct import_result *result;
 };
 
-/* The layer's folder: made here, or there and empty. */
-static struct error *open_layer(const char *layer)
+static struct error *check_empty(const char *layer)
 {
     struct file_list list = {0};
-    struct error *error = file_ensure_folder(layer);
-    if (error == NULL)
-        error = file_list(layer, 1, &list);
+    struct error *error = file_list(layer, 1, &list);
     if (list.count > 0 || (error != NULL && error->kind == ERROR_KIND_RESOURCE_EXHAUSTED)) {
         error_free(error);
         error = error_make(ERROR_KIND_ALREADY_EXISTS, "import layer", layer, "the folder exists and is not empty");
     }
     file_list_free(&list);
+    return error;
+}
+
+/* The layer's folder: made here, or there and empty. */
+static struct error *open_layer(struct work *work, const char *layer)
+{
+    struct error *error = work_is_there(layer) ? check_empty(layer) : NULL;
+    if (error == NULL)
+        error = work_make(work);
+    if (error == NULL)
+        error = file_ensure_folder(layer);
+    if (error == NULL)
+        error = check_empty(layer);
+    if (error == NULL)
+        work_made(work, layer);
     return error;
 }
 
@@ -146,13 +158,15 @@ json_t *work_import(struct work *work)
         error = work_check_folder(importing.parents[i], "a parent of the layer");
     }
     if (error == NULL) {
-        error = open_layer(importing.layer);
+        error = open_layer(work, importing.layer);
         opened = error == NULL;
     }
     if (error == NULL)
         error = importing.parent_count > 0 ? import_child(&importing) : import_base(&importing);
-    if (error != NULL && opened)
+    if (error != NULL && opened) {
         error = remove_layer(&importing, error);
+        json_object_set_new(end, "made_left", json_boolean(work_is_there(importing.layer)));
+    }
     if (importing.staging[0] != '\0') {
         work_phase(work, "cleanup");
         struct error *removed = work_remove(work, importing.staging, left, &left_total);

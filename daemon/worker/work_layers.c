@@ -147,7 +147,7 @@ json_t *work_unmount(struct work *work)
 
 /* ---- removing ------------------------------------------------------------------------------------------------ */
 
-static bool is_there(const char *path)
+bool work_is_there(const char *path)
 {
     wchar_t *wide = NULL;
     struct error *error = win_path(path, &wide);
@@ -181,7 +181,7 @@ struct error *work_remove(struct work *work, const char *folder, json_t *left, u
 static struct error *release_left_layer(struct work *work)
 {
     const char *layer = message_text(work->order, "layer");
-    return layer[0] == '\0' || !is_there(layer) ? NULL : release_layer(work, layer);
+    return layer[0] == '\0' || !work_is_there(layer) ? NULL : release_layer(work, layer);
 }
 
 /* Only a plain folder: what a reparse point leads to is not ours. */
@@ -222,10 +222,13 @@ static struct error *find_begin(const char *folder, const char *pattern, WIN32_F
 }
 
 /* What lib/export/file_output.c leaves when its process is killed at the wrong moment: NAME.partial-PID-N. */
-static struct error *remove_partial(const char *output, uint64_t pid)
+static struct error *remove_partial(struct work *work)
 {
+    const char *output = message_text(work->order, "output");
+    if (output[0] == '\0')
+        return NULL;
     char *folder = path_folder(output), *last = path_last_part(output);
-    char *pattern = str_format("%s.partial-%llu-*", last, (unsigned long long)pid);
+    char *pattern = str_format("%s.partial-%llu-*", last, (unsigned long long)message_number(work->order, "pid"));
     WIN32_FIND_DATAW found;
     HANDLE find;
     struct error *error = find_begin(folder, pattern, &found, &find);
@@ -264,23 +267,33 @@ static char *quarantine_name(const char *folder)
     return str_format("%s-q", folder);
 }
 
+/* The last of a cleaning. */
+static void add_unmade(struct work *work, json_t *end)
+{
+    const char *how = "it was gone already";
+    struct error *error = work_unmake(work, &how);
+    json_object_set_new(end, "unmake_error", message_pack_error(error));
+    json_object_set_new(end, "unmake_how", json_string(how));
+    error_free(error);
+}
+
 json_t *work_clean(struct work *work)
 {
-    const char *folder = message_text(work->order, "folder"), *output = message_text(work->order, "output");
+    const char *folder = message_text(work->order, "folder");
     json_t *left = json_array();
     uint64_t left_total = 0;
-    struct error *remove_error = NULL;
     struct error *release_error = release_left_layer(work);
     work_phase(work, "cleanup");
-    if (output[0] != '\0')
-        error_keep_first(&remove_error, remove_partial(output, message_number(work->order, "pid")));
+    struct error *remove_error = remove_partial(work);
     char *renamed = quarantine_name(folder);
     const char *names[2] = {folder, renamed};
     for (size_t i = 0; i < 2 && folder[0] != '\0'; i++)
-        if (is_there(names[i]))
+        if (work_is_there(names[i]))
             error_keep_first(&remove_error, work_remove(work, names[i], left, &left_total));
     free(renamed);
-    return end_of_cleaning(release_error, remove_error, left, left_total, "it was removed entry by entry");
+    json_t *end = end_of_cleaning(release_error, remove_error, left, left_total, "it was removed entry by entry");
+    add_unmade(work, end);
+    return end;
 }
 
 static bool rename_folder(const wchar_t *from, const wchar_t *to)
@@ -319,10 +332,10 @@ struct error *work_destroy_folder(struct work *work, const char *name, json_t *l
     error = storage_destroy(work->worker->storage, name);
     *how = "DestroyLayer";
     /* Its word is not enough: it has been seen to succeed without effect. */
-    if (is_there(name)) {
+    if (work_is_there(name)) {
         work_phase(work, "cleanup");
         struct error *removed = work_remove(work, name, left, left_total);
-        if (removed == NULL && !is_there(name)) {
+        if (removed == NULL && !work_is_there(name)) {
             *how = "DestroyLayer left it; it was removed entry by entry";
             error_free(error);
             error = NULL;
@@ -342,16 +355,18 @@ json_t *work_destroy(struct work *work)
     const char *how = "it was gone already";
     json_t *left = json_array();
     uint64_t left_total = 0;
-    struct error *remove_error = NULL;
     struct error *release_error = release_left_layer(work);
-    if (folder[0] != '\0' && is_there(folder)) {
+    struct error *remove_error = remove_partial(work);
+    if (folder[0] != '\0' && work_is_there(folder)) {
         free(name);
         name = try_rename(folder);
     }
-    if (folder[0] != '\0' && is_there(name))
-        remove_error = work_destroy_folder(work, name, left, &left_total, &how);
+    if (folder[0] != '\0' && work_is_there(name))
+        error_keep_first(&remove_error, work_destroy_folder(work, name, left, &left_total, &how));
     free(name);
-    return end_of_cleaning(release_error, remove_error, left, left_total, how);
+    json_t *end = end_of_cleaning(release_error, remove_error, left, left_total, how);
+    add_unmade(work, end);
+    return end;
 }
 
 /* ---- sweep --------------------------------------------------------------------------------------------------- */
@@ -405,7 +420,7 @@ json_t *work_sweep(struct work *work)
         if (!is_kept(keep, names[i])) {
             char *folder = path_join(root, names[i]);
             error_keep_first(&error, work_remove(work, folder, left, &left_total));
-            if (is_there(folder))
+            if (work_is_there(folder))
                 json_array_append_new(stays, json_string(names[i]));
             else
                 removed++;

@@ -100,6 +100,23 @@ static struct error *verb_expand(struct work *work, const char *layer, json_t *e
     return error != NULL ? error : expand(work, layer, message_number(work->order, "bytes"), end);
 }
 
+/* Half a scratch is none. */
+static struct error *undo_scratch(struct work *work, const char *layer, struct error *error, json_t *end)
+{
+    const char *how = "";
+    json_t *left = json_array();
+    uint64_t left_total = 0;
+    struct error *undo = work_is_there(layer) ? work_destroy_folder(work, layer, left, &left_total, &how) : NULL;
+    bool stays = work_is_there(layer);
+    if (stays)
+        error = error_wrap(error, "(and its folder could not be removed yet: %s)",
+                           undo != NULL ? undo->message : "it is still there");
+    json_object_set_new(end, "made_left", json_boolean(stays));
+    error_free(undo);
+    json_decref(left);
+    return error;
+}
+
 static struct error *verb_create_scratch(struct work *work, const char *layer, json_t *end)
 {
     struct chain chain = {0};
@@ -110,21 +127,20 @@ static struct error *verb_create_scratch(struct work *work, const char *layer, j
         error = error_make(ERROR_KIND_ALREADY_EXISTS, "CreateSandboxLayer", layer, "the folder exists already");
     if (error == NULL)
         error = chain_read(work, &chain);
+    if (error == NULL)
+        error = work_make(work);
     if (error == NULL) {
         begin_call(work, "create");
         error = storage_create_scratch(work->worker->storage, layer, &chain.list);
         made = true;
     }
-    if (error == NULL && bytes > 0)
-        error = expand(work, layer, bytes, end);
-    /* Half a scratch is none. */
-    if (error != NULL && made && attributes_of(layer, "") != INVALID_FILE_ATTRIBUTES) {
-        work_phase(work, "destroy");
-        struct error *undo = storage_destroy(work->worker->storage, layer);
-        if (undo != NULL)
-            error = error_wrap(error, "(and its folder could not be removed: %s)", undo->message);
-        error_free(undo);
+    if (error == NULL) {
+        work_made(work, layer);
+        if (bytes > 0)
+            error = expand(work, layer, bytes, end);
     }
+    if (error != NULL && made)
+        error = undo_scratch(work, layer, error, end);
     chain_free(&chain);
     return error;
 }

@@ -161,18 +161,26 @@ struct beat {
     char *path;
 };
 
-/* The handle is opened by the control thread: what breaks the job's thread's call off would look like a change. */
-static void watch_changes(struct work *work)
+/* The handle is opened by the control thread: what breaks the job's thread's call off would look like a change. Opening it may take
+ * its time, and the job's thread may be through with the folder then. */
+static void watch_changes(struct work *work, const char *folder)
 {
     wchar_t *wide = NULL;
-    struct error *error = win_path(work->watched, &wide);
+    HANDLE changes = INVALID_HANDLE_VALUE;
+    struct error *error = win_path(folder, &wide);
     if (error == NULL)
-        work->staging_changes = FindFirstChangeNotificationW(
+        changes = FindFirstChangeNotificationW(
             wide, TRUE, FILE_NOTIFY_CHANGE_FILE_NAME | FILE_NOTIFY_CHANGE_DIR_NAME | FILE_NOTIFY_CHANGE_SIZE);
-    if (work->staging_changes == INVALID_HANDLE_VALUE) {
-        work->staging_changes = NULL; /* then there is one sign of life less */
-        work->watched = NULL;
+    AcquireSRWLockExclusive(&work->worker->lock);
+    if (work->watched == folder && changes != INVALID_HANDLE_VALUE) {
+        work->staging_changes = changes;
+        changes = INVALID_HANDLE_VALUE;
+    } else if (work->watched == folder) {
+        work->watched = NULL; /* then there is one sign of life less */
     }
+    ReleaseSRWLockExclusive(&work->worker->lock);
+    if (changes != INVALID_HANDLE_VALUE)
+        FindCloseChangeNotification(changes);
     error_free(error);
     free(wide);
 }
@@ -183,14 +191,15 @@ static uint64_t calls_progress(struct work *work)
 {
     IO_COUNTERS io = {0};
     AcquireSRWLockExclusive(&work->worker->lock);
-    if (work->watched != NULL && work->staging_changes == NULL) {
-        watch_changes(work);
-    } else if (work->staging_changes != NULL && WaitForSingleObject(work->staging_changes, 0) == WAIT_OBJECT_0) {
+    const char *unwatched = work->staging_changes == NULL ? work->watched : NULL;
+    if (work->staging_changes != NULL && WaitForSingleObject(work->staging_changes, 0) == WAIT_OBJECT_0) {
         work->changes_seen++;
         FindNextChangeNotification(work->staging_changes);
     }
     uint64_t progress = work->changes_seen;
     ReleaseSRWLockExclusive(&work->worker->lock);
+    if (unwatched != NULL)
+        watch_changes(work, unwatched);
     if (GetProcessIoCounters(GetCurrentProcess(), &io))
         progress += io.ReadOperationCount + io.OtherOperationCount;
     return progress;
@@ -291,7 +300,7 @@ static void end_job(struct control *control)
 
 static void answer_request(struct work *work, const json_t *message, bool granted)
 {
-    static const char *const steps[] = {"activate", "prepare"};
+    static const char *const steps[] = {"activate", "prepare", "make"};
     struct worker *worker = work->worker;
     AcquireSRWLockExclusive(&worker->lock);
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)

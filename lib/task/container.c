@@ -126,9 +126,14 @@ void container_unref(struct container *container)
     free(container);
 }
 
+char *holder_of(const char *id)
+{
+    return str_format("container %s", id);
+}
+
 char *container_holder(const struct container *container)
 {
-    return str_format("container %s", container->init.texts->id);
+    return holder_of(container->init.texts->id);
 }
 
 /* ---- the lane ---- */

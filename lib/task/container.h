@@ -155,7 +155,7 @@ struct tasks {
     struct relays *relays;
     struct storage *storage; /* for the ids of layers */
     char *owner, *linux_boot_files;
-    char **unread; /* tasks_unread */
+    char **unread; /* ids of containers whose documents cannot be read */
     size_t unread_count;
     _Atomic uint32_t call_ms, answer_ms, drain_ms, stall_ms; /* tasks_set_bounds */
     bool terminate_survivors;
@@ -185,6 +185,7 @@ struct tasks {
         bool again;     /* the connection broke meanwhile */
         bool reconnect; /* whoever asked is to be told */
         unsigned tries;
+        uint64_t late_ms; /* until when what an earlier life asked HCS for may still come */
         struct timer timer;
     } sweep;
 };
@@ -196,6 +197,7 @@ void container_unref(struct container *container);
 
 /* "container web": who holds its layers. The caller frees it. */
 char *container_holder(const struct container *container);
+char *holder_of(const char *id);
 
 /* Puts a step on the lane. `submit`: from a client, on the bounded pool; RESOURCE_EXHAUSTED. */
 void container_post(struct container *container, const char *kind, void (*run)(struct container *, void *),

@@ -61,6 +61,18 @@ static struct error *still_ending(struct pending *pending, enum error_kind kind,
     return error;
 }
 
+/* Writes the journal, which the timers do not wait for. */
+static void force(void *context)
+{
+    struct pending *pending = context;
+    struct container *container = pending->container;
+    if (!container_force(container, pending->client))
+        container_post(container, "delete", container_remove_step, NULL);
+    answer(pending, NULL);
+    pending_release(pending);
+}
+
+/* On the timers' thread: nothing here blocks. */
 static void at_bound(void *context)
 {
     struct pending *pending = context;
@@ -83,9 +95,7 @@ static void at_bound(void *context)
             answer(pending, still_ending(pending, ERROR_KIND_FAILED_PRECONDITION, "delete"));
             break;
         case PENDING_FORCE:
-            if (!container_force(container, pending->client))
-                container_post(container, "delete", container_remove_step, NULL);
-            answer(pending, NULL);
+            operations_post(container->tasks->endings, force, pending_ref(pending));
             break;
         }
         pending_release(pending);

@@ -349,10 +349,24 @@ static void add_unread(struct tasks *tasks, char *id)
     tasks->unread[tasks->unread_count++] = id;
 }
 
-const char *const *tasks_unread(const struct tasks *tasks, size_t *ret_count)
+void tasks_holders(struct tasks *tasks, char ***ret_holders, size_t *ret_count)
 {
-    *ret_count = tasks->unread_count;
-    return (const char *const *)tasks->unread;
+    struct container *container, *next;
+    size_t count = 0;
+    AcquireSRWLockShared(&tasks->lock);
+    char **holders = mem_new_array(HASH_COUNT(tasks->containers) + tasks->unread_count + 1, char *);
+    HASH_ITER(hh, tasks->containers, container, next)
+    {
+        AcquireSRWLockShared(&container->lock);
+        if (container->init.phase != PHASE_STOPPED)
+            holders[count++] = container_holder(container);
+        ReleaseSRWLockShared(&container->lock);
+    }
+    for (size_t i = 0; i < tasks->unread_count; i++)
+        holders[count++] = holder_of(tasks->unread[i]);
+    ReleaseSRWLockShared(&tasks->lock);
+    *ret_holders = holders;
+    *ret_count = count;
 }
 
 static bool is_known(struct tasks *tasks, const char *id)
@@ -415,7 +429,7 @@ static void sweep_run(void *context)
         free(why);
     }
     AcquireSRWLockExclusive(&tasks->lock);
-    bool fresh = sweep->again, unfinished = error || left;
+    bool fresh = sweep->again, unfinished = error || left || clock_ms() < sweep->late_ms;
     bool repeat = (unfinished || fresh) && !tasks->closing;
     bool tell = !error && !fresh && sweep->reconnect;
     uint64_t pause = fresh ? 0 : pause_ms(sweep->tries);
@@ -480,6 +494,9 @@ struct error *tasks_recover(struct tasks *tasks)
             add_unread(tasks, str_copy(document->id));
             continue;
         }
+        /* What was asked of HCS then may be done yet, when nobody looks for it any more. */
+        if (record.phase == PHASE_CREATING)
+            tasks->sweep.late_ms = clock_ms() + tasks->call_ms;
         restore(tasks, document, &record);
     }
     for (size_t i = 0; i < list.refused_count; i++) {

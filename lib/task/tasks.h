@@ -142,11 +142,12 @@ bool task_wait_cancel(struct tasks *tasks, uint64_t ticket);
 
 struct error *task_state(struct tasks *tasks, const char *containerd_namespace, const char *id, const char *exec_id,
                          struct task_view *ret_view) ERROR_MUST_CHECK;
-/* The ids of containers whose documents cannot be read (a newer hcsd's, damaged ones): they may run, so neither they nor what they
- * hold is ended or released. The same from tasks_open on; the texts are the tasks'. */
-const char *const *tasks_unread(const struct tasks *tasks, size_t *ret_count);
-/* The containers of a namespace, sorted by id. NULL: of all, and those too that were deleted by force and have not ended: all
- * that hold layers. */
+/* Who may hold layers, as `mount_layers` was told: "container ID" of each that has not stopped, those that were deleted by force
+ * included. One that has stopped holds none: they were released before, or are for whoever could not release them. Those whose
+ * documents cannot be read (a newer hcsd's, damaged ones) may run, so neither they nor what they hold is ended or released. The
+ * caller frees the texts and the array. */
+void tasks_holders(struct tasks *tasks, char ***ret_holders, size_t *ret_count);
+/* The containers of a namespace, sorted by id. NULL: of all, and those too that were deleted by force and have not ended. */
 void task_list(struct tasks *tasks, const char *containerd_namespace, struct task_view **ret_views, size_t *ret_count);
 
 /* The processes in a container, from HCS; without a running one just `fallback`, so that it is never empty. NOT_FOUND once it

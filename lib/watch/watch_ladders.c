@@ -74,15 +74,18 @@ static const struct watch_rule import_rules[] = {
 static const struct watch_rule clean_rules[] = {
     {"queued", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_NONE, {WATCH_NONE}},
     {"begin", WATCH_STALL, WATCH_UNBOUNDED, WATCH_QUARANTINE, NUDGE_THEN_KILL},
+    {"target", WATCH_STALL, WATCH_UNBOUNDED, WATCH_JANITOR, NUDGE_THEN_KILL},
     {"unprepare", WATCH_STALL, WATCH_UNBOUNDED, WATCH_JANITOR, NUDGE_THEN_KILL},
     {"deactivate", WATCH_STALL, WATCH_UNBOUNDED, WATCH_JANITOR, NUDGE_THEN_KILL},
     {"cleanup", WATCH_STALL, WATCH_UNBOUNDED, WATCH_QUARANTINE, NUDGE_THEN_KILL},
+    {"destroy", WATCH_UNBOUNDED, WATCH_DESTROY, WATCH_JANITOR, {WATCH_KILL, WATCH_ABANDON}}, /* of half a layer */
 };
 
 /* The last resort for a quarantined folder: DestroyLayer under a deadline of its own, then a look at what is left. */
 static const struct watch_rule destroy_rules[] = {
     {"queued", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_NONE, {WATCH_NONE}},
     {"begin", WATCH_STALL, WATCH_UNBOUNDED, WATCH_JANITOR, NUDGE_THEN_KILL},
+    {"target", WATCH_STALL, WATCH_UNBOUNDED, WATCH_JANITOR, NUDGE_THEN_KILL},
     {"unprepare", WATCH_STALL, WATCH_UNBOUNDED, WATCH_JANITOR, NUDGE_THEN_KILL},
     {"deactivate", WATCH_STALL, WATCH_UNBOUNDED, WATCH_JANITOR, NUDGE_THEN_KILL},
     {"destroy", WATCH_UNBOUNDED, WATCH_DESTROY, WATCH_JANITOR, {WATCH_KILL, WATCH_ABANDON}},

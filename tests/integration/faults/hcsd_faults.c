@@ -4,6 +4,7 @@
  *   phase KIND PHASE hang      a worker's job blocks there for as long as the line is there
  *   phase KIND PHASE hold      the same for jobs in whose staging folder hold-me.bin is, with that open for nobody else
  *   phase KIND PHASE crash     it raises 0xC0000420
+ *   start                      a worker that is started does not come up
  *   terminate                  a worker that is terminated goes on, as one does that is stuck in the kernel
  *   rename                     a folder is not renamed because something below it is open (5)
  *   privileges                 the token lacks what storage calls want */
@@ -146,7 +147,10 @@ int wmain(int argc, wchar_t **argv)
     worker_rename_folder = rename_folder;
     true_terminate = process_calls.terminate;
     process_calls.terminate = terminate;
-    if (worker_wanted(argc, argv) && is_set("privileges"))
-        drop_privileges();
+    if (worker_wanted(argc, argv)) {
+        block("start");
+        if (is_set("privileges"))
+            drop_privileges();
+    }
     return hcsd_wmain(argc, argv);
 }

@@ -22,8 +22,14 @@ class Verb(Scenario):
     def base(cell):
         return f"C:\\layers\\{cell.id}-base"
 
-    def there(self, lab, cell, name=""):
-        return os.path.exists(lab.unix(f"{self.layer(cell)}\\{name}" if name else self.layer(cell)))
+    def there(self, lab, cell):
+        return os.path.exists(lab.unix(self.layer(cell)))
+
+    def nothing_is_made(self, lab, cell, answer):
+        """A failure takes the folder away before it answers; what a lost worker made is taken away by another one."""
+        if cell.action == "fail" and self.there(lab, cell):
+            raise AssertionError(f"half a layer is left after {answer}")
+        wait_until(f"half a layer is taken away after {answer}", lambda: not self.there(lab, cell), PATIENCE, 0.2)
 
     def prepare(self, lab, cell):
         lab.make_layer(f"{cell.id}-base", {"hello.txt": b"hello\n"})
@@ -70,14 +76,7 @@ class CreateScratch(Verb):
         return lab.ask("layer", "create-scratch", "--layer", self.layer(cell), "--parent", self.base(cell), "--size", SIZE)
 
     def under_fault(self, lab, cell, answer):
-        # A failure takes the folder away; a worker that was lost cannot, and what is to be done is said.
-        if self.there(lab, cell) and (cell.action == "fail" or "hcsctl layer destroy" not in answer.text):
-            raise AssertionError(f"half a scratch layer is left after {answer}")
-
-    def again(self, lab, cell):
-        if self.there(lab, cell):
-            self.destroy(lab, cell)
-        return self.request(lab, cell)
+        self.nothing_is_made(lab, cell, answer)
 
 
 class Expand(Verb):
@@ -122,13 +121,7 @@ class Import(Verb):
         return lab.ask("layer", "import", "--layer", self.layer(cell), *self.parents(cell), "--input", cell.archive)
 
     def under_fault(self, lab, cell, answer):
-        if self.there(lab, cell) and (cell.action == "fail" or "hcsctl layer destroy" not in answer.text):
-            raise AssertionError(f"half a layer is left after {answer}")
-
-    def again(self, lab, cell):
-        if self.there(lab, cell, "Files"):
-            self.destroy(lab, cell)
-        return self.request(lab, cell)
+        self.nothing_is_made(lab, cell, answer)
 
     def restore(self, lab, cell):
         super().restore(lab, cell)

@@ -2,6 +2,7 @@
 """kill -9 of hcsd, or of one of its workers, at random instants of mixed work: after the next start everything is as it must be.
 
 HCSD_KILLS is how often (20), HCSD_SEED repeats a run: the same choices and the same instants, as far as the machine lets them.
+HCSD_FIRST is the number of the first kill (0): a long run in pieces, or one kill of it again.
 """
 
 import os
@@ -18,6 +19,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lab import Lab, PATIENCE, in_background, wait_until  # noqa: E402
 
 KILLS = int(os.environ.get("HCSD_KILLS", "20"))
+FIRST = int(os.environ.get("HCSD_FIRST", "0"))
 SEED = int(os.environ.get("HCSD_SEED", time.time_ns() % 1000000))
 LAYERS, RUNNERS = 2, 2
 WORK_SECONDS = 1.6  # a kill comes within this time of the work's beginning: a point, not a measure
@@ -194,8 +196,8 @@ class Kills(unittest.TestCase):
     def test_kills(self):
         lab, counts = self.lab, {"hcsd": 0, "a worker": 0}
         exports = failures = containers = 0
-        print(f"\nseed {SEED}, {KILLS} kills", flush=True)
-        for number in range(KILLS):
+        print(f"\nseed {SEED}, {KILLS} kills from {FIRST}", flush=True)
+        for number in range(FIRST, FIRST + KILLS):
             pick = random.Random(SEED * 1000 + number)
             work = Work(lab, SEED * 1000 + number, number).start()
             time.sleep(pick.uniform(0, WORK_SECONDS))  # banned-ok: the instant is what is drawn
@@ -214,8 +216,8 @@ class Kills(unittest.TestCase):
                 books = lab.books()
                 self.assertEqual([{}, [], []], [books["systems"], books["activated"], books["prepared"]])
                 exports, failures, containers = exports + work.exports, failures + work.failures, containers + len(names)
-            if (number + 1) % 10 == 0:
-                print(f"  {number + 1} kills: {counts}; {exports} exports done, {failures} cut off, {containers} containers "
+            if (number + 1 - FIRST) % 10 == 0:
+                print(f"  {number + 1 - FIRST} kills: {counts}; {exports} exports done, {failures} cut off, {containers} containers "
                       f"outlived", flush=True)
         print(f"kills: {counts}, seed {SEED}; {exports} exports were done, {failures} cut off, {containers} containers outlived "
               f"hcsd", flush=True)

@@ -139,7 +139,7 @@ class Matrix:
         try:
             self.neighbours.check()
             if self.audit is not None:
-                print(f"  {what}: at rest {self.audit.check()}, at first {self.audit.first}", flush=True)
+                print(f"  {what}: at rest {self.audit.check()}", flush=True)
         except Exception as error:
             self.fail(what, error)
 

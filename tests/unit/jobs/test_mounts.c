@@ -340,6 +340,80 @@ static void test_unknown_folder_that_resists(void **state)
     fixture_close(&fixture);
 }
 
+/* A document as an earlier life left it; takes the body. */
+static void save_document(const struct fixture *fixture, const char *id, json_t *body)
+{
+    char *folder = path_join(fixture->state, "jobs");
+    struct journal *journal = NULL;
+    struct journal_key key = {NULL, id};
+    assert_non_null(body);
+    expect_none(journal_open(folder, "remains", 1, &journal));
+    expect_none(journal_save(journal, &key, body));
+    journal_free(journal);
+    json_decref(body);
+    free(folder);
+}
+
+/* hcsd was killed between a layer's release and the end of its document, and the layer has somebody else since. */
+static void test_document_that_is_out_of_date(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    char *scratch = NULL, *volume = NULL;
+    fixture_open(&fixture, NULL);
+    char *base = fixture_layer(&fixture, "base", 3, 0);
+    const char *parents[1] = {base}, *holder = "container web";
+    fixture_scratch(&fixture, "scratch", &scratch);
+    expect_none(jobs_mount_layer(fixture.jobs, holder, scratch, parents, 1, &volume));
+    fixture_close_jobs(&fixture);
+    /* Each spelling is the same layer. */
+    char *spelled = str_format("\\\\?\\%s", scratch);
+    save_document(&fixture, "eabcaaaa",
+                  json_pack("{s:s, s:s, s:s, s:b, s:b, s:I}", "kind", "mount", "holder", "container old", "layer",
+                            spelled, "activated", 1, "mounted", 0, "since_ns", (json_int_t)1));
+    fixture_open_jobs(&fixture, NULL);
+    jobs_keep_mounts(fixture.jobs, &holder, 1);
+    fixture_close_jobs(&fixture); /* which waits for the cleaners */
+    json_t *books = fixture_books(&fixture);
+    assert_int_equal(json_array_size(json_object_get(books, "prepared")), 1);
+    json_decref(books);
+    fixture_open_jobs(&fixture, NULL);
+    jobs_keep_mounts(fixture.jobs, &holder, 1);
+    expect_none(jobs_release_layer(fixture.jobs, holder, scratch));
+    free(spelled);
+    free(volume);
+    free(scratch);
+    free(base);
+    fixture_close(&fixture);
+}
+
+/* The unfinished output is named after the worker that wrote it; the first one that cleaned up after it was lost too. */
+static void test_unfinished_output_after_a_lost_cleaner(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct jobs_options options = fixture_options();
+    options.stall_seconds = 1;
+    fixture_open(&fixture, NULL);
+    fixture_close_jobs(&fixture);
+    char *output = path_join(fixture.out, "app.tar"), *partial = str_format("%s.partial-4242-0", output);
+    expect_none(file_replace(partial, "half", 4, NULL));
+    save_document(&fixture, "eabcaaaa",
+                  json_pack("{s:s, s:s, s:I, s:I}", "kind", "export", "output", output, "output_pid", (json_int_t)4242,
+                            "worker_pid", (json_int_t)4242));
+    fixture_phase_fault(&fixture, "clean cleanup crash");
+    events_clear();
+    fixture_open_jobs(&fixture, &options);
+    events_wait("WORKER_DIED", 1);
+    assert_true(fixture_exists(partial));
+    fixture_phase_fault(&fixture, "");
+    while (fixture_exists(partial)) /* ctest bounds it */
+        Sleep(20);                  /* banned-ok: nothing tells of it */
+    free(partial);
+    free(output);
+    fixture_close(&fixture);
+}
+
 /* A worker of an earlier life that did not die with it: recognised, counted, and its folder left alone until it is gone. */
 static void test_worker_of_an_earlier_life(void **state)
 {
@@ -347,7 +421,7 @@ static void test_worker_of_an_earlier_life(void **state)
     struct fixture fixture;
     fixture_open(&fixture, NULL);
     fixture_close_jobs(&fixture);
-    char *folder = path_join(fixture.staging, "eabcaaaa"), *journal_folder = path_join(fixture.state, "jobs");
+    char *folder = path_join(fixture.staging, "eabcaaaa");
     expect_none(file_ensure_folder(folder));
     /* Any process that stays will do. */
     wchar_t line[] = L"C:\\windows\\system32\\ping.exe -n 600 127.0.0.1";
@@ -357,15 +431,10 @@ static void test_worker_of_an_earlier_life(void **state)
     if (!CreateProcessW(NULL, line, NULL, NULL, FALSE, CREATE_SUSPENDED, NULL, NULL, &startup, &information))
         fail_msg("no process: %lu", GetLastError());
     GetProcessTimes(information.hProcess, &created, &ended, &kernel, &user);
-    json_t *body = json_pack("{s:s, s:s, s:I, s:I}", "kind", "export", "staging", folder, "worker_pid",
-                             (json_int_t)information.dwProcessId, "worker_created",
-                             (json_int_t)((uint64_t)created.dwHighDateTime << 32 | created.dwLowDateTime));
-    struct journal *journal = NULL;
-    struct journal_key key = {NULL, "eabcaaaa"};
-    expect_none(journal_open(journal_folder, "remains", 1, &journal));
-    expect_none(journal_save(journal, &key, body));
-    json_decref(body);
-    journal_free(journal);
+    save_document(&fixture, "eabcaaaa",
+                  json_pack("{s:s, s:s, s:I, s:I}", "kind", "export", "staging", folder, "worker_pid",
+                            (json_int_t)information.dwProcessId, "worker_created",
+                            (json_int_t)((uint64_t)created.dwHighDateTime << 32 | created.dwLowDateTime)));
     events_clear();
     fixture_open_jobs(&fixture, NULL);
     events_wait("JANITOR_SWEPT", 1);
@@ -388,7 +457,6 @@ static void test_worker_of_an_earlier_life(void **state)
     CloseHandle(information.hThread);
     CloseHandle(information.hProcess);
     free(folder);
-    free(journal_folder);
     fixture_close(&fixture);
 }
 
@@ -463,6 +531,8 @@ int main(void)
         cmocka_unit_test(test_sweep_of_unknown_folders),
         cmocka_unit_test(test_unknown_folder_that_resists),
         cmocka_unit_test(test_worker_of_an_earlier_life),
+        cmocka_unit_test(test_document_that_is_out_of_date),
+        cmocka_unit_test(test_unfinished_output_after_a_lost_cleaner),
         cmocka_unit_test(test_close_answers_callers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -416,6 +416,7 @@ void request_done(void *context, struct error *error, const struct task_view *vi
     struct request *request = context;
     AcquireSRWLockExclusive(&lock);
     request->answer.called = true;
+    request->answer.thread = GetCurrentThreadId();
     request->answer.error = error;
     if (view) {
         request->answer.status = view->status;

@@ -57,6 +57,7 @@ struct answer {
     uint32_t pid, exit_status;
     int64_t exited_ns;
     char *stuck;
+    DWORD thread; /* that it came on */
 };
 void answer_free(struct answer *answer);
 

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/path.h"
 #include "base/text.h"
+#include "journal/journal.h"
 
 static void create(const char *id, const char *command)
 {
@@ -571,6 +572,25 @@ static void test_forced(void **state)
     await_operator_event("TASK_UNSTUCK", "web"); /* the ladder has gone on */
 }
 
+/* A disk that does not take the journal's word for it must not hold up all the timers. */
+static void test_forced_not_on_the_timers_thread(void **state)
+{
+    (void)state;
+    run("web", "emu:sleep 3600");
+    host_faults("[{\"call\":\"HcsTerminateComputeSystem\",\"action\":\"hang\"},"
+                "{\"call\":\"HcsTerminateProcess\",\"action\":\"hang\"}]");
+    struct answer at_bound = finish(begin_kill("web", 9)), forced = finish(begin_delete("web", true));
+    assert_non_null(at_bound.error);
+    assert_int_equal(at_bound.error->kind, ERROR_KIND_DEADLINE_EXCEEDED);
+    assert_null(forced.error);
+    assert_true(operator_event("TASK_FORCE_DELETED", "web"));
+    assert_int_not_equal(at_bound.thread, forced.thread);
+    answer_free(&at_bound);
+    answer_free(&forced);
+    host_faults(NULL);
+    await_operator_event("TASK_UNSTUCK", "web");
+}
+
 /* ---- restarts ---- */
 
 static void test_restart(void **state)
@@ -594,6 +614,27 @@ static void test_restart(void **state)
     assert_int_equal(event_lines("/tasks/exit web"), 1);
     delete ("web");
     delete ("idle");
+    delete ("done");
+}
+
+/* Whoever has stopped has released its layers, or has left that to others: it is not who keeps them. */
+static void test_who_holds_layers(void **state)
+{
+    (void)state;
+    char **holders = NULL;
+    size_t count = 0;
+    run("done", "emu:exit 9");
+    assert_int_equal(expect_exit("done"), 9);
+    run("web", "emu:sleep 3600");
+    host_restart(false);
+    tasks_holders(host.tasks, &holders, &count);
+    assert_int_equal(count, 1);
+    assert_string_equal(holders[0], "container web");
+    free(holders[0]);
+    free(holders);
+    expect_ok(begin_kill("web", 9), "kill");
+    expect_exit("web");
+    delete ("web");
     delete ("done");
 }
 
@@ -640,12 +681,49 @@ static void test_leftovers(void **state)
     await_operator_event("TASK_ORPHAN_ENDED", "nobodys");
 }
 
+/* hcsd was killed while HCS was creating it, and HCS is through with that only when the next one has looked. */
+static void test_created_late(void **state)
+{
+    (void)state;
+    struct hcs_system *system;
+    char *folder = host_state(), **holders = NULL;
+    struct journal *journal = NULL;
+    struct journal_document document;
+    const struct journal_key key = {"default", "late"};
+    size_t count = 1;
+    create("late", "emu:exit 4");
+    tasks_close(host.tasks, HOST_BOUND_MS);
+    host.tasks = NULL;
+    assert_null(journal_open(folder, "task", 1, &journal));
+    assert_null(journal_load(journal, &key, &document));
+    json_object_set_new(document.body, "phase", json_string("creating"));
+    assert_null(journal_save(journal, &key, document.body));
+    journal_document_free(&document);
+    journal_free(journal);
+    host_restart(false);
+    while (count > 0) { /* ctest bounds it */
+        tasks_holders(host.tasks, &holders, &count);
+        for (size_t i = 0; i < count; i++)
+            free(holders[i]);
+        free(holders);
+        Sleep(20); /* banned-ok: nothing tells of it */
+    }
+    assert_null(hcs_system_create(host.compute, "late",
+                                  "{\"SystemType\":\"Container\",\"Name\":\"late\",\"Owner\":\"hcsd\",\"Layers\":[],"
+                                  "\"HvPartition\":false}",
+                                  NULL, &system));
+    error_free(hcs_system_close(system));
+    await_operator_event("TASK_ORPHAN_ENDED", "late");
+    free(folder);
+}
+
 /* Somebody put an older hcsd back, or the document is damaged: the container is not known, but it is somebody's. */
 static void test_what_cannot_be_read_runs_on(void **state)
 {
     (void)state;
     struct hcs_system *system;
-    size_t count;
+    char **holders = NULL;
+    size_t count = 0;
     run("web", "emu:sleep 3600");
     char *folder = host_state(), *document = path_join(folder, "default~web.json");
     struct buffer content = {0};
@@ -661,9 +739,11 @@ static void test_what_cannot_be_read_runs_on(void **state)
     host_restart(false);
     await_operator_event("TASK_ORPHAN_ENDED", "nobodys");
     assert_false(operator_event("TASK_ORPHAN_ENDED", "web"));
-    const char *const *unread = tasks_unread(host.tasks, &count);
+    tasks_holders(host.tasks, &holders, &count);
     assert_int_equal(count, 1);
-    assert_string_equal(unread[0], "web");
+    assert_string_equal(holders[0], "container web");
+    free(holders[0]);
+    free(holders);
     assert_int_equal(state_of("web"), TASK_UNKNOWN);
     /* The document is back: so is the container, and it ran all the time. */
     tasks_close(host.tasks, HOST_BOUND_MS);
@@ -709,10 +789,13 @@ int main(int argc, char **argv)
         TEST(test_terminate_fails),
         TEST(test_stuck),
         TEST(test_forced),
+        TEST(test_forced_not_on_the_timers_thread),
         TEST(test_restart),
+        TEST(test_who_holds_layers),
         TEST(test_exit_during_restart),
         TEST(test_survivors_are_terminated_when_asked),
         TEST(test_leftovers),
+        TEST(test_created_late),
         TEST(test_what_cannot_be_read_runs_on),
     };
     if (argc < 3)
