@@ -5,6 +5,7 @@
 
 struct signal_run {
     struct container *container;
+    struct process *stopped; /* an exec that was killed before its start */
     struct pending *pending;
     struct signal_plan plan;
     uint32_t pid; /* of an exec; 0: the init */
@@ -102,6 +103,17 @@ static void step_signal(struct container *container, void *argument)
     free(run);
 }
 
+/* Beside the lane: what it does has nothing to do with this one. */
+static void run_stopped(void *context)
+{
+    struct signal_run *run = context;
+    exec_save(run->stopped);
+    process_release_waiters(run->stopped, NULL);
+    pending_answer(run->pending, NULL);
+    process_unref(run->stopped);
+    free(run);
+}
+
 static const char *signal_call(struct signal_plan plan)
 {
     if (plan.action == SIGNAL_SHUTDOWN)
@@ -121,7 +133,7 @@ static struct error *check_signal(const struct process *process, bool init, uint
 }
 
 /* What is left to do once the lock is free. */
-enum next { NEXT_NOTHING, NEXT_REPLY, NEXT_END, NEXT_RAISE, NEXT_POST };
+enum next { NEXT_NOTHING, NEXT_REPLY, NEXT_END, NEXT_RAISE, NEXT_POST, NEXT_STOPPED };
 
 static struct error *kill_init(struct container *container, uint32_t sig, bool all, task_done done, void *context,
                                enum next *ret_next, struct signal_run **ret_run)
@@ -171,7 +183,7 @@ static struct error *kill_init(struct container *container, uint32_t sig, bool a
         HASH_ITER(hh, container->execs, exec, next)
         {
             struct signal_plan exec_plan = signal_plan(sig, false, container->tasks->os_build);
-            if (exec->phase == PHASE_RUNNING && exec_plan.action != SIGNAL_REFUSED)
+            if (exec->phase == PHASE_RUNNING && exec->handle && exec_plan.action != SIGNAL_REFUSED)
                 send_signal(container, exec, exec_plan, NULL);
         }
     send_signal(container, init, plan, pending_ref(pending));
@@ -179,7 +191,7 @@ static struct error *kill_init(struct container *container, uint32_t sig, bool a
 }
 
 static struct error *kill_exec(struct container *container, struct process *exec, uint32_t sig, task_done done,
-                               void *context, enum next *ret_next)
+                               void *context, enum next *ret_next, struct signal_run **ret_run)
 {
     struct signal_plan plan;
     struct error *error = phase_check(exec->phase, REQUEST_KILL, exec->texts->exec_id);
@@ -187,7 +199,11 @@ static struct error *kill_exec(struct container *container, struct process *exec
         return error;
     if (exec->phase == PHASE_CREATED) {
         exec_stop(exec, 1);
-        *ret_next = NEXT_REPLY;
+        struct pending *pending = pending_add(container, PENDING_KILL, done, context, NULL, NULL);
+        pending->call = "the journal";
+        *ret_run = mem_new(struct signal_run);
+        **ret_run = (struct signal_run){.stopped = process_ref(exec), .pending = pending_ref(pending)};
+        *ret_next = NEXT_STOPPED;
         return NULL;
     }
     error = check_signal(exec, false, sig, container->tasks->os_build, &plan);
@@ -200,6 +216,9 @@ static struct error *kill_exec(struct container *container, struct process *exec
         *ret_next = NEXT_REPLY;
         return NULL;
     }
+    if (!exec->handle) /* whether its pid is still its own is being looked at */
+        return error_make(ERROR_KIND_UNAVAILABLE, "kill", exec->texts->exec_id,
+                          "it has not been taken up again yet; try again");
     struct pending *pending = pending_add(container, PENDING_KILL, done, context, NULL, NULL);
     pending->call = signal_call(plan);
     send_signal(container, exec, plan, pending_ref(pending));
@@ -229,7 +248,7 @@ void task_kill(struct tasks *tasks, const char *containerd_namespace, const char
             pod_kill_workloads(container, sig, &done, &context);
         AcquireSRWLockExclusive(&container->lock);
         error = process == &container->init ? kill_init(container, sig, all, done, context, &next, &run)
-                                            : kill_exec(container, process, sig, done, context, &next);
+                                            : kill_exec(container, process, sig, done, context, &next, &run);
         if (next == NEXT_REPLY)
             process_view(process, &view);
         ReleaseSRWLockExclusive(&container->lock);
@@ -237,8 +256,6 @@ void task_kill(struct tasks *tasks, const char *containerd_namespace, const char
     if (error)
         done(context, error, NULL);
     else if (next == NEXT_REPLY) {
-        if (process != &container->init && view.status == TASK_STOPPED)
-            process_release_waiters(process, NULL);
         done(context, NULL, &view);
         task_view_free(&view);
     } else if (next == NEXT_END)
@@ -247,6 +264,8 @@ void task_kill(struct tasks *tasks, const char *containerd_namespace, const char
         container_raise(container, RUNG_TERMINATE);
     else if (next == NEXT_POST)
         container_post(container, "kill", step_signal, run);
+    else if (next == NEXT_STOPPED)
+        operations_post(container->tasks->endings, run_stopped, run);
     if (process)
         process_unref(process);
 }
