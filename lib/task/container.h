@@ -288,8 +288,8 @@ struct error *hosted_mount(struct container *container, struct bundle *bundle, c
 
 /* ---- pods (pod.c) ---- */
 
-/* Whether a container may join the pod that its bundle names; sets container->sandbox. */
-struct error *pod_join(struct container *container, const struct bundle *bundle) ERROR_MUST_CHECK;
+/* Whether a container may join the pod that its bundle names; sets container->sandbox. `hosted`: it is to go into a utility VM. */
+struct error *pod_join(struct container *container, const struct bundle *bundle, bool hosted) ERROR_MUST_CHECK;
 bool container_is_sandbox(const struct container *container); /* the lock held */
 /* Sends the signal to every workload of a sandbox. The kill of the sandbox itself then has to call the completion that *done and
  * *context are changed to; theirs is called when all have been answered, with the first error there was. */

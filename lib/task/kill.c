@@ -5,7 +5,7 @@
 
 struct signal_run {
     struct container *container;
-    struct process *stopped; /* an exec that was killed before its start */
+    struct process *process; /* who is to get it, once its start is over; or an exec that was killed before its start */
     struct pending *pending;
     struct signal_plan plan;
     uint32_t pid; /* of an exec; 0: the init */
@@ -93,13 +93,15 @@ static void send_signal(struct container *container, struct process *process, st
 static void step_signal(struct container *container, void *argument)
 {
     struct signal_run *run = argument;
+    struct process *process = run->process;
     AcquireSRWLockExclusive(&container->lock);
-    bool send = container->init.phase == PHASE_RUNNING;
+    bool send = container->init.phase == PHASE_RUNNING && process->phase == PHASE_RUNNING;
     if (send)
-        send_signal(container, &container->init, run->plan, run->pending);
+        send_signal(container, process, run->plan, run->pending);
     ReleaseSRWLockExclusive(&container->lock);
     if (!send)
         pending_answer(run->pending, NULL); /* it ended before the signal could reach it */
+    process_unref(process);
     free(run);
 }
 
@@ -107,11 +109,21 @@ static void step_signal(struct container *container, void *argument)
 static void run_stopped(void *context)
 {
     struct signal_run *run = context;
-    exec_save(run->stopped);
-    process_release_waiters(run->stopped, NULL);
+    exec_save(run->process);
+    process_release_waiters(run->process, NULL);
     pending_answer(run->pending, NULL);
-    process_unref(run->stopped);
+    process_unref(run->process);
     free(run);
+}
+
+/* For step_signal and run_stopped. */
+static struct signal_run *run_later(struct process *process, struct pending *pending, struct signal_plan plan)
+{
+    struct signal_run *run = mem_new(struct signal_run);
+    run->process = process_ref(process);
+    run->pending = pending_ref(pending);
+    run->plan = plan;
+    return run;
 }
 
 static const char *signal_call(struct signal_plan plan)
@@ -172,10 +184,7 @@ static struct error *kill_init(struct container *container, uint32_t sig, bool a
     struct pending *pending = pending_add(container, PENDING_KILL, done, context, NULL, NULL);
     pending->call = signal_call(plan);
     if (init->phase == PHASE_STARTING) {
-        struct signal_run *run = mem_new(struct signal_run);
-        run->pending = pending_ref(pending);
-        run->plan = plan;
-        *ret_run = run;
+        *ret_run = run_later(init, pending, plan);
         *ret_next = NEXT_POST;
         return NULL;
     }
@@ -201,8 +210,7 @@ static struct error *kill_exec(struct container *container, struct process *exec
         exec_stop(exec, 1);
         struct pending *pending = pending_add(container, PENDING_KILL, done, context, NULL, NULL);
         pending->call = "the journal";
-        *ret_run = mem_new(struct signal_run);
-        **ret_run = (struct signal_run){.stopped = process_ref(exec), .pending = pending_ref(pending)};
+        *ret_run = run_later(exec, pending, (struct signal_plan){0});
         *ret_next = NEXT_STOPPED;
         return NULL;
     }
@@ -211,17 +219,22 @@ static struct error *kill_exec(struct container *container, struct process *exec
         error = phase_check(container->init.phase, REQUEST_SIGNAL, exec->texts->id);
     if (error)
         return error;
-    if (exec->phase != PHASE_RUNNING) {
-        exec->kill_wanted = plan.action == SIGNAL_TERMINATE;
+    bool starting = exec->phase == PHASE_STARTING;
+    exec->kill_wanted = exec->kill_wanted || (starting && plan.action == SIGNAL_TERMINATE);
+    if (exec->phase == PHASE_ENDING || (starting && exec->kill_wanted)) {
         *ret_next = NEXT_REPLY;
         return NULL;
     }
-    if (!exec->handle) /* whether its pid is still its own is being looked at */
+    if (!starting && !exec->handle) /* whether its pid is still its own is being looked at */
         return error_make(ERROR_KIND_UNAVAILABLE, "kill", exec->texts->exec_id,
                           "it has not been taken up again yet; try again");
     struct pending *pending = pending_add(container, PENDING_KILL, done, context, NULL, NULL);
     pending->call = signal_call(plan);
-    send_signal(container, exec, plan, pending_ref(pending));
+    if (starting) {
+        *ret_run = run_later(exec, pending, plan);
+        *ret_next = NEXT_POST;
+    } else
+        send_signal(container, exec, plan, pending_ref(pending));
     return NULL;
 }
 
