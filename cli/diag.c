@@ -15,6 +15,7 @@
 static json_t *report_json(const Hcsd__V1__DiagnosticsReport *report)
 {
     json_t *operations = json_array(), *calls = json_array(), *workers = json_array(), *quarantined = json_array();
+    json_t *relays = json_array();
     for (size_t i = 0; i < report->n_operations; i++) {
         const Hcsd__V1__Operation *operation = report->operations[i];
         json_array_append_new(
@@ -36,9 +37,18 @@ static json_t *report_json(const Hcsd__V1__DiagnosticsReport *report)
     }
     for (size_t i = 0; i < report->n_quarantined; i++)
         json_array_append_new(quarantined, json_string(report->quarantined[i]));
-    return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:o}", "operations", operations, "stuck_calls", calls, "workers",
-                     workers, "tasks", (json_int_t)report->tasks, "connections", (json_int_t)report->connections,
-                     "queued_jobs", (json_int_t)report->queued_jobs, "quarantined", quarantined);
+    for (size_t i = 0; i < report->n_relays; i++) {
+        const Hcsd__V1__Relay *relay = report->relays[i];
+        json_array_append_new(relays,
+                              json_pack("{s:I, s:s, s:I, s:I, s:I, s:I, s:b}", "pid", (json_int_t)relay->pid, "version",
+                                        relay->version, "sessions", (json_int_t)relay->sessions, "stdin_bytes",
+                                        (json_int_t)relay->stdin_bytes, "output_bytes", (json_int_t)relay->output_bytes,
+                                        "dropped_bytes", (json_int_t)relay->dropped_bytes, "answers", relay->answers));
+    }
+    return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:o}", "operations", operations, "stuck_calls", calls,
+                     "workers", workers, "tasks", (json_int_t)report->tasks, "connections",
+                     (json_int_t)report->connections, "queued_jobs", (json_int_t)report->queued_jobs, "quarantined",
+                     quarantined, "relays", relays);
 }
 
 static void add_operations(const Hcsd__V1__DiagnosticsReport *report, struct buffer *text)
@@ -85,6 +95,13 @@ static struct error *report_text(const Hcsd__V1__DiagnosticsReport *report)
     for (size_t i = 0; i < report->n_workers; i++)
         buffer_add_format(&text, "worker %u (%s): %s %s\n", report->workers[i]->pid, report->workers[i]->lane,
                           report->workers[i]->state, report->workers[i]->job);
+    for (size_t i = 0; i < report->n_relays; i++) {
+        const Hcsd__V1__Relay *relay = report->relays[i];
+        buffer_add_format(&text, "stdio relay %u (%s): %llu processes, %llu bytes in, %llu out, %llu dropped%s\n",
+                          relay->pid, relay->version, (unsigned long long)relay->sessions,
+                          (unsigned long long)relay->stdin_bytes, (unsigned long long)relay->output_bytes,
+                          (unsigned long long)relay->dropped_bytes, relay->answers ? "" : "; it does not answer");
+    }
     for (size_t i = 0; i < report->n_quarantined; i++)
         buffer_add_format(&text, "quarantined: %s\n", report->quarantined[i]);
     struct error *error = output_bytes(text.data, text.size);

@@ -345,6 +345,7 @@ static struct error *open_services(struct daemon *daemon)
     struct diagnostics_options diagnostics = {
         .tasks = daemon->tasks,
         .jobs = daemon->jobs,
+        .relays = daemon->relays,
         .guard = daemon->guard,
         .version = HCSD_VERSION,
         .service = daemon->options.service,

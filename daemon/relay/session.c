@@ -36,6 +36,7 @@ struct sessions {
     struct session *first;
     size_t count;
     uint64_t last_number;
+    uint64_t taken, passed, lost; /* bytes of sessions that are no more */
 };
 
 static const char *const stream_names[RELAY_STREAMS] = {"stdin", "stdout", "stderr"};
@@ -66,6 +67,16 @@ static void send_error(struct sessions *sessions, uint64_t tag, struct error *er
     error_free(error);
 }
 
+static uint64_t passed_bytes(const struct session *session)
+{
+    return session->streams[1].passed + session->streams[2].passed;
+}
+
+static uint64_t lost_bytes(const struct session *session)
+{
+    return stream_lost(&session->streams[1]) + stream_lost(&session->streams[2]);
+}
+
 static void session_free(struct session *session)
 {
     struct sessions *sessions = session->sessions;
@@ -77,6 +88,9 @@ static void session_free(struct session *session)
     if (session->next)
         session->next->previous = session->previous;
     sessions->count--;
+    sessions->taken += session->streams[0].passed;
+    sessions->passed += passed_bytes(session);
+    sessions->lost += lost_bytes(session);
     for (unsigned i = 0; i < RELAY_STREAMS; i++) {
         stream_free(&session->streams[i]);
         endpoint_clear(&session->endpoints[i]);
@@ -89,16 +103,6 @@ static void session_free(struct session *session)
 }
 
 /* ---- output: totals, draining ---- */
-
-static uint64_t passed_bytes(const struct session *session)
-{
-    return session->streams[1].passed + session->streams[2].passed;
-}
-
-static uint64_t lost_bytes(const struct session *session)
-{
-    return stream_lost(&session->streams[1]) + stream_lost(&session->streams[2]);
-}
 
 static bool output_ended(const struct session *session)
 {
@@ -400,6 +404,22 @@ static void list(struct sessions *sessions, uint64_t tag)
     sessions->options.send(sessions->options.context, &done);
 }
 
+static void tell_counts(struct sessions *sessions, uint64_t tag)
+{
+    struct relay_message counts = {.type = RELAY_COUNTS,
+                                   .tag = tag,
+                                   .sessions = (uint32_t)sessions->count,
+                                   .taken = sessions->taken,
+                                   .passed = sessions->passed,
+                                   .lost = sessions->lost};
+    for (const struct session *session = sessions->first; session; session = session->next) {
+        counts.taken += session->streams[0].passed;
+        counts.passed += passed_bytes(session);
+        counts.lost += session->streams[1].lost + session->streams[2].lost; /* what waits is not lost */
+    }
+    sessions->options.send(sessions->options.context, &counts);
+}
+
 static void release(struct session *session)
 {
     session->released = true;
@@ -424,6 +444,8 @@ void sessions_message(struct sessions *sessions, const struct relay_message *mes
         session_attach(sessions, session, message);
     else if (message->type == RELAY_LIST)
         list(sessions, message->tag);
+    else if (message->type == RELAY_COUNT)
+        tell_counts(sessions, message->tag);
     else if (!session)
         return; /* it is over, and what was asked for has come about */
     else if (message->type == RELAY_CLOSE_STDIN)

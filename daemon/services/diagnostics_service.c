@@ -1,4 +1,4 @@
-/* hcsd.v1.Diagnostics: everything in flight, without waiting for any of it. */
+/* hcsd.v1.Diagnostics: everything in flight, without waiting for any of it; the stdio relays get a moment to tell their figures. */
 #include "hcs/guard.h" /* before all else: windows.h */
 
 #include <stdatomic.h>
@@ -10,9 +10,11 @@
 #include "base/win.h"
 #include "daemon/services/host_probe.h"
 #include "daemon/services/service.h"
+#include "relay/relays.h"
 
 struct diagnostics {
     struct service service;
+    struct relays *relays;
     struct guard *guard;
     char *version, *hcs_library, *windows;
     char *service_name, *config_file, *state_dir;
@@ -72,23 +74,43 @@ static void *pointers_to(void *rows, size_t size, size_t count)
     return pointers;
 }
 
-static void handle_get(struct rpc_call *call, const ProtobufCMessage *message, void *context)
+static void fill_relay(Hcsd__V1__Relay *row, const struct relay_view *relay)
 {
-    struct diagnostics *diagnostics = context;
+    hcsd__v1__relay__init(row);
+    row->pid = relay->pid;
+    row->version = service_text(relay->version);
+    row->sessions = relay->sessions;
+    row->stdin_bytes = relay->stdin_bytes;
+    row->output_bytes = relay->output_bytes;
+    row->dropped_bytes = relay->dropped_bytes;
+    row->answers = relay->answers;
+}
+
+struct get {
+    struct rpc_call *call;
+    struct diagnostics *diagnostics;
+};
+
+static void reply(void *context)
+{
+    struct get *get = context;
+    struct diagnostics *diagnostics = get->diagnostics;
     struct service *service = &diagnostics->service;
     Hcsd__V1__DiagnosticsReport report = HCSD__V1__DIAGNOSTICS_REPORT__INIT;
     struct job_view *jobs;
     struct task_operation_view *tasks;
     struct worker_view *workers;
+    struct relay_view *relays = NULL;
     struct guard_list stuck = {0}, running = {0};
     char **quarantined;
-    size_t job_count, task_count, worker_count, quarantined_count, count = 0;
-    (void)message;
+    size_t job_count, task_count, worker_count, quarantined_count, relay_count = 0, count = 0;
 
     jobs_view(service->jobs, NULL, &jobs, &job_count);
     tasks_operations(service->tasks, &tasks, &task_count);
     jobs_workers(service->jobs, &workers, &worker_count);
     jobs_quarantined(service->jobs, &quarantined, &quarantined_count);
+    if (diagnostics->relays)
+        relays_view(diagnostics->relays, &relays, &relay_count);
     if (diagnostics->guard) {
         guard_list_stuck(diagnostics->guard, &stuck);
         guard_list_running(diagnostics->guard, &running);
@@ -129,13 +151,22 @@ static void handle_get(struct rpc_call *call, const ProtobufCMessage *message, v
     report.n_workers = worker_count;
     report.workers = pointers_to(worker_rows, sizeof *worker_rows, worker_count);
 
+    Hcsd__V1__Relay *relay_rows = mem_new_array(relay_count, Hcsd__V1__Relay);
+    for (size_t i = 0; i < relay_count; i++)
+        fill_relay(&relay_rows[i], &relays[i]);
+    report.n_relays = relay_count;
+    report.relays = pointers_to(relay_rows, sizeof *relay_rows, relay_count);
+
     report.n_quarantined = quarantined_count;
     report.quarantined = quarantined;
     report.tasks = tasks_count(service->tasks);
     report.connections = diagnostics->connections ? diagnostics->connections(diagnostics->context) : 0;
-    rpc_call_reply(call, &report.base);
+    rpc_call_reply(get->call, &report.base);
 
     free(report.operations);
+    free(report.relays);
+    free(relay_rows);
+    relay_views_free(relays, relay_count);
     free(report.stuck_calls);
     free(report.workers);
     free(operations);
@@ -149,6 +180,19 @@ static void handle_get(struct rpc_call *call, const ProtobufCMessage *message, v
     for (size_t i = 0; i < quarantined_count; i++)
         free(quarantined[i]);
     free(quarantined);
+    free(get);
+}
+
+static void handle_get(struct rpc_call *call, const ProtobufCMessage *message, void *context)
+{
+    struct diagnostics *diagnostics = context;
+    struct get *get = mem_new(struct get);
+    *get = (struct get){call, diagnostics};
+    (void)message;
+    if (diagnostics->relays)
+        relays_glance(diagnostics->relays, reply, get);
+    else
+        reply(get);
 }
 
 static void handle_version(struct rpc_call *call, const ProtobufCMessage *message, void *context)
@@ -268,6 +312,7 @@ const struct rpc_service *diagnostics_service_open(const struct diagnostics_opti
     diagnostics->service.tasks = options->tasks;
     diagnostics->service.jobs = options->jobs;
     diagnostics->service.free_more = free_more;
+    diagnostics->relays = options->relays;
     diagnostics->guard = options->guard;
     diagnostics->version = str_copy(service_text(options->version));
     diagnostics->hcs_library = str_copy(service_text(options->hcs_library));

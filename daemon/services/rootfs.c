@@ -69,3 +69,16 @@ void rootfs_free(struct rootfs *rootfs)
     free(rootfs->parents);
     *rootfs = (struct rootfs){0};
 }
+
+char *rootfs_option(const struct rootfs *rootfs)
+{
+    if (!rootfs->parent_count)
+        return NULL;
+    json_t *array = json_array();
+    for (size_t i = 0; i < rootfs->parent_count; i++)
+        json_array_append_new(array, json_string(rootfs->parents[i]));
+    char *text = json_dumps(array, JSON_COMPACT), *option = str_format("%s%s", option_name, text);
+    free(text);
+    json_decref(array);
+    return option;
+}

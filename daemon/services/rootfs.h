@@ -19,5 +19,7 @@ struct rootfs {
 struct error *rootfs_parse(Containerd__Types__Mount *const *mounts, size_t count,
                            struct rootfs *ret_rootfs) ERROR_MUST_CHECK;
 void rootfs_free(struct rootfs *rootfs);
+/* The option that names the parents, as it is read; NULL without any. The caller frees it. */
+char *rootfs_option(const struct rootfs *rootfs);
 
 #endif

@@ -39,6 +39,7 @@ struct diagnostics_library {
 struct diagnostics_options {
     struct tasks *tasks;
     struct jobs *jobs;
+    struct relays *relays;   /* relay/relays.h; NULL: none are shown */
     struct guard *guard;     /* hcs/guard.h: whose stuck calls are shown; NULL: none */
     const char *version;     /* of hcsd */
     const char *hcs_library; /* the path that is in use */

@@ -23,6 +23,7 @@ struct error *task_create_from(const struct rpc_call *call, const Containerd__Ta
                                struct task_create_storage *ret_storage)
 {
     struct rootfs rootfs;
+    struct runtime_options options;
     struct error *error = NULL;
     if (*request->checkpoint || *request->parent_checkpoint)
         return error_make(ERROR_KIND_UNIMPLEMENTED, "create", request->id,
@@ -30,7 +31,12 @@ struct error *task_create_from(const struct rpc_call *call, const Containerd__Ta
     error = rootfs_parse(request->rootfs, request->n_rootfs, &rootfs);
     if (error)
         return error;
-    *ret_storage = (struct task_create_storage){.rootfs = rootfs, .client = service_client(call)};
+    error = runtime_options_parse(request->options, &options);
+    if (error) {
+        rootfs_free(&rootfs);
+        return error;
+    }
+    *ret_storage = (struct task_create_storage){.rootfs = rootfs, .options = options, .client = service_client(call)};
     ret_storage->create = (struct task_create){
         .containerd_namespace = rpc_call_caller(call)->containerd_namespace,
         .id = request->id,
@@ -42,6 +48,7 @@ struct error *task_create_from(const struct rpc_call *call, const Containerd__Ta
         .rootfs_source = rootfs.source,
         .rootfs_parents = (const char *const *)rootfs.parents,
         .rootfs_parent_count = rootfs.parent_count,
+        .runtime = options.runtime,
         .client = ret_storage->client,
     };
     return NULL;
@@ -50,5 +57,6 @@ struct error *task_create_from(const struct rpc_call *call, const Containerd__Ta
 void task_create_storage_free(struct task_create_storage *storage)
 {
     rootfs_free(&storage->rootfs);
+    runtime_options_free(&storage->options);
     free(storage->client);
 }

@@ -11,6 +11,7 @@
 #include <containerd/task/v3/shim.pb-c.h>
 
 #include "daemon/services/rootfs.h"
+#include "daemon/services/runtime_options.h"
 #include "daemon/services/service.h"
 
 /* The response points into view and storage; nothing is allocated. */
@@ -21,6 +22,7 @@ void state_response(const struct task_view *view, Containerd__Task__V3__StateRes
 struct task_create_storage {
     struct task_create create;
     struct rootfs rootfs;
+    struct runtime_options options;
     char *client;
 };
 struct error *task_create_from(const struct rpc_call *call, const Containerd__Task__V3__CreateTaskRequest *request,

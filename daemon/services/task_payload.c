@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "daemon/services/rootfs.h"
 #include "daemon/services/service.h"
 #include "daemon/services/task_payload.h"
 
@@ -141,7 +142,20 @@ static void pack_create(const struct task_view *view, Google__Protobuf__Any *ret
     message.bundle = service_text(view->bundle);
     message.io = &io;
     message.pid = view->pid;
+    struct rootfs rootfs = {view->rootfs_source, (char **)(uintptr_t)view->rootfs_parents, view->rootfs_parent_count};
+    Containerd__Types__Mount mount, *mounts[] = {&mount};
+    char *options[2] = {service_text("rw"), rootfs_option(&rootfs)};
+    if (rootfs.source) {
+        containerd__types__mount__init(&mount);
+        mount.type = service_text("windows-layer");
+        mount.source = service_text(rootfs.source);
+        mount.options = options;
+        mount.n_options = options[1] ? 2 : 1;
+        message.rootfs = mounts;
+        message.n_rootfs = 1;
+    }
     any_pack(&message.base, ret_any);
+    free(options[1]);
 }
 
 static void pack_start(const struct task_view *view, Google__Protobuf__Any *ret_any)

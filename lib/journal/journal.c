@@ -189,6 +189,9 @@ struct error *journal_save(struct journal *journal, const struct journal_key *ke
     if (error != NULL)
         goto out;
     error = journal_encode(journal->kind, journal->version, key, body, &text, &size);
+    if (error == NULL && size > DOCUMENT_MAX)
+        error = error_make(ERROR_KIND_RESOURCE_EXHAUSTED, "write document", name,
+                           "it would have %zu bytes; %u are read again", size, DOCUMENT_MAX);
     if (error != NULL)
         goto out;
     path = path_join(journal->folder, name);

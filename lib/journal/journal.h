@@ -22,7 +22,7 @@ struct error *journal_open(const char *folder, const char *kind, int version,
 void journal_free(struct journal *journal);
 
 /* On a full disk the reserve file is given up for this document: what must be remembered is, until the reserve is used up.
- * RESOURCE_EXHAUSTED when even that was not enough; FAILED_PRECONDITION or DATA_LOSS when a refused document is there. */
+ * RESOURCE_EXHAUSTED when even that was not enough, and for a document of more than 4 MiB; FAILED_PRECONDITION or DATA_LOSS when a refused document is there. */
 struct error *journal_save(struct journal *journal, const struct journal_key *key, const json_t *body) ERROR_MUST_CHECK;
 /* NOT_FOUND when there is none. */
 struct error *journal_load(struct journal *journal, const struct journal_key *key,

@@ -17,7 +17,7 @@
 #include "base/buffer.h"
 #include "base/error.h"
 
-#define RELAY_PROTOCOL        1u
+#define RELAY_PROTOCOL        2u
 #define RELAY_PROTOCOL_OLDEST 1u
 #define RELAY_HEADER_SIZE     16u
 #define RELAY_PAYLOAD_MAX     16384u
@@ -35,12 +35,14 @@ enum relay_type {
     RELAY_RELEASE = 7,     /* session: it goes on to its end by itself and is forgotten then */
     RELAY_LIST = 8,        /* -> SESSION for each, then DONE */
     RELAY_END = 9,         /* end as soon as there are no sessions */
+    RELAY_COUNT = 10,      /* -> COUNTS; not known to protocol 1 */
     /* from the relay */
     RELAY_WELCOME = 64,     /* protocol, version */
     RELAY_DONE = 65,        /* */
     RELAY_FAILED = 66,      /* an error */
     RELAY_OPENED = 67,      /* session */
     RELAY_SESSION = 68,     /* session, id, state, passed, lost */
+    RELAY_COUNTS = 69,      /* sessions, taken, passed, lost: since the relay was started */
     RELAY_STDIN_ENDED = 96, /* session: the client is through, the process's end is closed */
     RELAY_DRAINED = 97,     /* session, passed, lost */
     RELAY_LOSING = 98,      /* session, id, lost: the reader is gone for longer than output is held */
@@ -65,6 +67,8 @@ struct relay_message {
     uint32_t quiet_ms, milliseconds;
     uint32_t state;
     uint64_t passed, lost; /* bytes of output */
+    uint64_t taken;        /* bytes of stdin */
+    uint32_t sessions;
     uint32_t kind, origin, code;
     const char *operation, *object, *message;
 };

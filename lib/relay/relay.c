@@ -124,6 +124,14 @@ struct error *relay_call(struct relay *relay, struct relay_message *message, uns
 
 static void take_answer(struct relay *relay, const struct relay_message *message)
 {
+    if (message->type == RELAY_COUNTS) {
+        relay->counted_tag = message->tag;
+        relay->held = message->sessions;
+        relay->stdin_bytes = message->taken;
+        relay->output_bytes = message->passed;
+        relay->dropped_bytes = message->lost;
+        return;
+    }
     struct call *call = relay->calls;
     while (call && call->tag != message->tag)
         call = call->next;
@@ -161,6 +169,7 @@ static void on_message(void *context, const struct relay_message *message)
     void (*stdin_end)(void *) = NULL;
     void (*drained)(void *, uint64_t) = NULL;
     void *argument = NULL;
+    struct glance *glances = NULL;
     AcquireSRWLockExclusive(&relays->lock);
     struct session *session = relay->sessions;
     while (session && session->number != message->session)
@@ -179,7 +188,10 @@ static void on_message(void *context, const struct relay_message *message)
         argument = session->drained_context;
         session->drained = NULL;
     }
+    if (message->type == RELAY_COUNTS)
+        glances = glances_take(relays);
     ReleaseSRWLockExclusive(&relays->lock);
+    glances_done(glances);
     if (stdin_end)
         stdin_end(argument);
     if (drained)
@@ -238,8 +250,10 @@ static void on_broken(void *context)
     relay->trusted = false;
     bool listed = !relays->closing && unlist(relay), tell = listed && (!relay->ending || relay->sessions);
     unsigned sessions = relay->session_count;
+    struct glance *glances = glances_take(relays);
     WakeAllConditionVariable(&relays->changed);
     ReleaseSRWLockExclusive(&relays->lock);
+    glances_done(glances);
     give_up_drains(relay);
     if (tell)
         tell_lost(relay, sessions);
@@ -304,6 +318,7 @@ struct error *relay_greet(struct relay *relay)
                            (unsigned long)relay->launch.pid, welcome.protocol, RELAY_PROTOCOL_OLDEST);
     if (!error) {
         relay->version = welcome.version;
+        relay->protocol = welcome.protocol;
         welcome.version = NULL;
         error = relay_call(relay, &list, RELAY_ANSWER_MS, &listed);
     }

@@ -150,6 +150,53 @@ struct error *relay_acquire(struct relays *relays, struct relay **ret_relay)
     return error;
 }
 
+/* ---- what relays have counted; the lock held ---- */
+
+/* One that does not answer is asked once, not again each time that somebody looks. */
+static void ask_for_counts(struct relay *relay)
+{
+    struct relay_message message = {.type = RELAY_COUNT};
+    if (!relay->link || relay->protocol < 2 || relay->asked_tag != relay->counted_tag)
+        return;
+    message.tag = relay->asked_tag = ++relay->relays->last_tag;
+    relay_send(relay, &message);
+}
+
+static bool answers(const struct relay *relay)
+{
+    return relay->link && relay->counted_tag && relay->asked_tag == relay->counted_tag;
+}
+
+struct glance *glances_take(struct relays *relays)
+{
+    struct glance *taken = NULL;
+    uint64_t now = clock_ms();
+    bool due = false;
+    for (const struct relay *relay = relays->first; relay && !relays->closing; relay = relay->next)
+        due = due || (relay->link && relay->asked_tag != relay->counted_tag);
+    for (struct glance **link = &relays->glances; *link;) {
+        struct glance *glance = *link;
+        if (due && glance->end_ms > now)
+            link = &glance->next;
+        else {
+            *link = glance->next;
+            glance->next = taken;
+            taken = glance;
+        }
+    }
+    return taken;
+}
+
+void glances_done(struct glance *glances)
+{
+    while (glances) {
+        struct glance *glance = glances;
+        glances = glance->next;
+        glance->done(glance->context);
+        free(glance);
+    }
+}
+
 /* ---- the timer: relays that have nothing to do, drains that nobody answers ---- */
 
 static bool is_idle(const struct relay *relay)
@@ -167,6 +214,9 @@ void relays_arm(struct relays *relays)
             if (session->drained && session->drain_late_ms < due)
                 due = session->drain_late_ms;
     }
+    for (const struct glance *glance = relays->glances; glance; glance = glance->next)
+        if (glance->end_ms < due)
+            due = glance->end_ms;
     if (due == UINT64_MAX || relays->closing)
         return;
     ULARGE_INTEGER relative = {.QuadPart = (ULONGLONG)(-(LONGLONG)((due > now ? due - now : 0) * 10000 + 10000))};
@@ -210,8 +260,10 @@ static void CALLBACK timer_due(PTP_CALLBACK_INSTANCE instance, void *context, PT
             relay->ending = true;
             relay_send(relay, &message);
         }
+    struct glance *glances = glances_take(relays);
     relays_arm(relays);
     ReleaseSRWLockExclusive(&relays->lock);
+    glances_done(glances);
 }
 
 /* ---- opening and closing ---- */
@@ -280,7 +332,11 @@ bool relays_close(struct relays *relays)
     for (struct relay *relay = relays->first; relay; relay = relay->next)
         if (relay->link)
             link_close(relay->link);
+    struct glance *glances = glances_take(relays);
     WakeAllConditionVariable(&relays->changed);
+    ReleaseSRWLockExclusive(&relays->lock);
+    glances_done(glances);
+    AcquireSRWLockExclusive(&relays->lock);
     for (uint64_t now = clock_ms(); relays->links && now < end; now = clock_ms())
         SleepConditionVariableSRW(&relays->changed, &relays->lock, (DWORD)(end - now), 0);
     bool all = !relays->links, kept = false;
@@ -317,4 +373,50 @@ void relays_count(struct relays *relays, struct relays_counters *ret_counters)
     }
     ReleaseSRWLockShared(&relays->lock);
     *ret_counters = counters;
+}
+
+/* ---- for diag ---- */
+
+void relays_glance(struct relays *relays, void (*done)(void *context), void *context)
+{
+    struct glance *glance = mem_new(struct glance);
+    *glance = (struct glance){.end_ms = clock_ms() + RELAY_GLANCE_MS, .done = done, .context = context};
+    AcquireSRWLockExclusive(&relays->lock);
+    for (struct relay *relay = relays->first; relay; relay = relay->next)
+        ask_for_counts(relay);
+    glance->next = relays->glances;
+    relays->glances = glance;
+    struct glance *over = glances_take(relays);
+    relays_arm(relays);
+    ReleaseSRWLockExclusive(&relays->lock);
+    glances_done(over);
+}
+
+void relays_view(struct relays *relays, struct relay_view **ret_views, size_t *ret_count)
+{
+    size_t count = 0;
+    AcquireSRWLockShared(&relays->lock);
+    for (const struct relay *relay = relays->first; relay; relay = relay->next)
+        count++;
+    struct relay_view *views = mem_new_array(count + 1, struct relay_view), *view = views;
+    for (const struct relay *relay = relays->first; relay; relay = relay->next)
+        *view++ = (struct relay_view){
+            .pid = relay->launch.pid,
+            .version = str_copy(relay->version),
+            .sessions = relay->counted_tag ? relay->held : relay->session_count,
+            .stdin_bytes = relay->stdin_bytes,
+            .output_bytes = relay->output_bytes,
+            .dropped_bytes = relay->dropped_bytes,
+            .answers = answers(relay),
+        };
+    ReleaseSRWLockShared(&relays->lock);
+    *ret_views = views;
+    *ret_count = count;
+}
+
+void relay_views_free(struct relay_view *views, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(views[i].version);
+    free(views);
 }

@@ -49,6 +49,22 @@ struct relays_counters {
 };
 void relays_count(struct relays *relays, struct relays_counters *ret_counters);
 
+/* Asks all relays what they have copied and calls `done` once, maybe before it returns: when all have answered, and after
+ * RELAY_GLANCE_MS at the latest; relays_view has it then. For diag. */
+#define RELAY_GLANCE_MS 500u
+void relays_glance(struct relays *relays, void (*done)(void *context), void *context);
+/* Each relay and what it has copied since it was started, as of its last answer. */
+struct relay_view {
+    uint32_t pid;
+    char *version;
+    uint32_t sessions; /* that it holds; of an old one those that this hcsd knows */
+    uint64_t stdin_bytes, output_bytes;
+    uint64_t dropped_bytes; /* of output, that nobody took */
+    bool answers;           /* false: it did not answer when it was asked last, or is too old to */
+};
+void relays_view(struct relays *relays, struct relay_view **ret_views, size_t *ret_count);
+void relay_views_free(struct relay_view *views, size_t count);
+
 /* ---- sessions ---- */
 
 struct session_request {

@@ -20,6 +20,14 @@ struct call {
     uint32_t protocol;
 };
 
+/* Somebody who waits for all relays to have told what they have counted. */
+struct glance {
+    struct glance *next;
+    uint64_t end_ms;
+    void (*done)(void *context);
+    void *context;
+};
+
 /* A session that a found relay has and nobody has asked for yet. */
 struct listed {
     uint64_t number;
@@ -50,6 +58,11 @@ struct relay {
     bool trusted;      /* takes new sessions */
     bool ending;       /* was told to */
     bool told;         /* that it does not answer */
+    uint32_t protocol;
+    /* What it has counted, as of its last answer; the tags of the last question and of that. */
+    uint64_t asked_tag, counted_tag;
+    uint32_t held;
+    uint64_t stdin_bytes, output_bytes, dropped_bytes;
     struct call *calls;
     struct session *sessions;
     unsigned session_count;
@@ -68,6 +81,7 @@ struct relays {
     struct relay *first;
     unsigned links; /* whose end has not been told yet */
     uint64_t last_tag;
+    struct glance *glances;
     bool starting, closing;
     PTP_TIMER timer;
 };
@@ -89,6 +103,9 @@ void call_clear(struct call *call);
 
 /* ---- the lock held ---- */
 
+/* Takes those that need not wait any longer; glances_done calls and frees them, without the lock. */
+struct glance *glances_take(struct relays *relays);
+void glances_done(struct glance *glances);
 /* Queues; a relay that does not take it is on its way out. */
 void relay_send(struct relay *relay, const struct relay_message *message);
 void relay_add_session(struct relay *relay, struct session *session);

@@ -7,7 +7,11 @@
 #include "base/memory.h"
 #include "spec/read.h"
 
-#define LARGEST INT64_MAX /* what fits a JSON number here and HCS's signed members */
+#define LARGEST      INT64_MAX /* what fits a JSON number here and HCS's signed members */
+
+#define HOST_PROCESS "microsoft.com/hostprocess-container"
+#define POD_TYPE     "io.kubernetes.cri.container-type"
+#define POD_SANDBOX  "io.kubernetes.cri.sandbox-id"
 
 /* ---- process ---- */
 
@@ -161,14 +165,26 @@ struct error *spec_load(const char *text, size_t size, struct spec **ret_spec)
         spec->windows = read_windows(&reader, &windows);
     spec->linux_object = read_object(&reader, &root, "linux").json != NULL;
     struct place annotations = read_object(&reader, &root, "annotations");
-    spec->host_process = strcmp(read_text(&reader, &annotations, "microsoft.com/hostprocess-container"), "true") == 0;
-    spec->pod_type = read_text(&reader, &annotations, "io.kubernetes.cri.container-type");
-    spec->pod_sandbox = read_text(&reader, &annotations, "io.kubernetes.cri.sandbox-id");
+    spec->host_process = strcmp(read_text(&reader, &annotations, HOST_PROCESS), "true") == 0;
+    spec->pod_type = read_text(&reader, &annotations, POD_TYPE);
+    spec->pod_sandbox = read_text(&reader, &annotations, POD_SANDBOX);
     if (reader.error != NULL)
         spec_free(spec);
     else
         *ret_spec = spec;
     return reader.error;
+}
+
+void spec_default_annotation(struct spec *spec, const char *name, const char *value)
+{
+    if (json_object_get(json_object_get(spec->json, "annotations"), name) != NULL)
+        return;
+    if (strcmp(name, HOST_PROCESS) == 0)
+        spec->host_process = strcmp(value, "true") == 0;
+    else if (strcmp(name, POD_TYPE) == 0)
+        spec->pod_type = value;
+    else if (strcmp(name, POD_SANDBOX) == 0)
+        spec->pod_sandbox = value;
 }
 
 void spec_free(struct spec *spec)

@@ -87,6 +87,9 @@ struct spec {
 struct error *spec_load(const char *text, size_t size, struct spec **ret_spec) ERROR_MUST_CHECK;
 void spec_free(struct spec *spec);
 
+/* An annotation for a spec that has none of the name; those that mean nothing here are passed by. `value` is borrowed. */
+void spec_default_annotation(struct spec *spec, const char *name, const char *value);
+
 /* Parses the process object that an exec request carries. */
 struct error *spec_process_load(const char *text, size_t size, struct spec_process **ret_process) ERROR_MUST_CHECK;
 void spec_process_free(struct spec_process *process);

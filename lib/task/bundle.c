@@ -82,6 +82,36 @@ void bundle_free(struct bundle *bundle)
     free(bundle);
 }
 
+static struct error *contradiction(const char *message)
+{
+    return error_make(ERROR_KIND_INVALID_ARGUMENT, "read spec", NULL, "%s", message);
+}
+
+struct error *bundle_apply(struct bundle *bundle, const struct task_runtime *runtime)
+{
+    struct spec *spec = bundle->spec;
+    if (!runtime->given)
+        return NULL;
+    size_t os = strcspn(runtime->platform, "/");
+    bool windows = os == 7 && !strncmp(runtime->platform, "windows", os);
+    bool linux_os = os == 5 && !strncmp(runtime->platform, "linux", os);
+    if (os && !windows && !linux_os)
+        return error_make(
+            ERROR_KIND_INVALID_ARGUMENT, "read spec", NULL,
+            "the runtime's options are for the platform \"%s\"; windows/amd64 and linux/amd64 are possible",
+            runtime->platform);
+    if (os && linux_os != spec->linux_object)
+        return contradiction(linux_os ? "the runtime's options are for Linux containers, and the spec has no linux"
+                                      : "the runtime's options are for Windows containers, and the spec has linux");
+    if (!runtime->hypervisor && spec->windows && spec->windows->hyperv)
+        return contradiction("the runtime's options ask for process isolation, and the spec has windows.hyperv");
+    if (runtime->hypervisor && spec->windows)
+        spec->windows->hyperv = true;
+    for (size_t i = 0; i < runtime->annotation_count; i++)
+        spec_default_annotation(spec, runtime->annotations[2 * i], runtime->annotations[2 * i + 1]);
+    return NULL;
+}
+
 struct error *bundle_layers(struct bundle *bundle, const struct task_create *create, struct bundle_mount *ret_mount)
 {
     struct spec_layers layers;

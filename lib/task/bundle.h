@@ -18,6 +18,9 @@ struct bundle;
 struct error *bundle_load(const char *path, struct bundle **ret_bundle) ERROR_MUST_CHECK;
 void bundle_free(struct bundle *bundle);
 
+/* Has what the client's runtime asks for; INVALID_ARGUMENT where that and the spec contradict each other. The texts are borrowed. */
+struct error *bundle_apply(struct bundle *bundle, const struct task_runtime *runtime) ERROR_MUST_CHECK;
+
 /* The layers that are to be mounted for it, or none: a root.path counts as mounted already, and a container in a VM gets its
  * layers there. The texts are the bundle's or the request's; `parents` is the bundle's. */
 struct bundle_mount {

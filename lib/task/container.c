@@ -1,5 +1,6 @@
 #include "task/container.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -54,6 +55,7 @@ struct container *container_new(struct tasks *tasks, struct task_texts *texts, b
     atomic_init(&container->references, 1);
     InitializeSRWLock(&container->lock);
     InitializeSRWLock(&container->journal_lock);
+    snprintf(container->instance, sizeof container->instance, "%llx", (unsigned long long)clock_wall_ns());
     container->tasks = tasks;
     atomic_fetch_add(&tasks->references, 1);
     container->init.container = container;
@@ -232,7 +234,7 @@ void process_view(const struct process *process, struct task_view *ret_view)
         .texts = texts,
         .terminal = process->terminal,
         .status = container->hidden ? TASK_STOPPED : phase_status(process->phase, process->ran),
-        .pid = process->pid,
+        .pid = process->ran ? process->pid : 0, /* noted before its start has succeeded */
         .exit_status = process->exit_status,
         .exited_ns = process->exited_ns,
         .stuck = process == &container->init ? str_copy(container->stuck) : NULL,

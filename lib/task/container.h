@@ -55,13 +55,18 @@ struct process {
     struct session *session;    /* likewise: its stdio, NULL: none */
     char *document;             /* lane: what HcsCreateProcess is given; NULL: to be made from the bundle */
     struct waiter *waiters;     /* under tasks->wait_lock */
-    uint32_t exit_code;         /* lane: of an exec, until it is latched */
-    bool kill_wanted;           /* an exec that was killed while it was being started */
-    bool exit_seen;             /* its exit was noticed … */
-    int64_t noticed_ns;         /* … at this time */
-    bool attached;              /* the stdio relay has its pipes */
-    uint64_t lost;              /* bytes of output that nobody took */
-    UT_hash_handle hh;          /* container->execs, by exec id */
+    bool code_known;            /* it has ended, and … */
+    uint32_t exit_code;         /* … with this; of an exec also while it is not known, until it is latched */
+    int64_t begun_ns;           /* when HcsCreateProcess was called, … */
+    int64_t started_ns;         /* … and when it had returned */
+    uint64_t number;    /* of an exec's document, 0: none; this and the next under the container's journal_lock */
+    bool forgotten;     /* the document was removed for good */
+    bool kill_wanted;   /* an exec that was killed while it was being started */
+    bool exit_seen;     /* its exit was noticed … */
+    int64_t noticed_ns; /* … at this time */
+    bool attached;      /* the stdio relay has its pipes */
+    uint64_t lost;      /* bytes of output that nobody took */
+    UT_hash_handle hh;  /* container->execs, by exec id */
 };
 
 struct step {
@@ -102,8 +107,9 @@ struct container {
     HANDLE ended;              /* manual reset: breaks off all other waits once the system has exited */
     bool isolated;             /* in a VM: it can be paused */
     bool linux_container;
-    char *sandbox; /* the pod that it belongs to, its own id for the sandbox itself; NULL: none */
-    char *scratch; /* lane: the layer that we mounted, NULL: none */
+    char instance[20]; /* tells it from others that had or will have its id */
+    char *sandbox;     /* the pod that it belongs to, its own id for the sandbox itself; NULL: none */
+    char *scratch;     /* lane: the layer that we mounted, NULL: none */
     char *volume;
 
     /* The lane. */
@@ -141,7 +147,7 @@ struct container {
     bool exit_published;
     bool removed;         /* it is out of the registry */
     bool recovered;       /* from the journal */
-    SRWLOCK journal_lock; /* orders the writes of its document */
+    SRWLOCK journal_lock; /* orders the writes of its documents, before `lock` */
     unsigned reattach_tries;
     struct timer reattach_timer;
     UT_hash_handle hh; /* tasks->containers, by id */
@@ -179,7 +185,9 @@ struct tasks {
     struct operations *requests; /* creates and starts: what clients ask for, bounded */
     struct operations *endings;  /* reaps, ladders, deletes: must never wait behind a create that hangs. Timers too */
     _Atomic unsigned in_flight;
-    struct journal *journal;
+    struct journal *journal, *exec_journal;
+    _Atomic uint64_t last_exec; /* the highest number of an exec's document */
+    _Atomic unsigned execs_journalled;
     struct sweep {
         bool under_way; /* under `lock` */
         bool again;     /* the connection broke meanwhile */
@@ -282,14 +290,15 @@ struct error *hosted_mount(struct container *container, struct bundle *bundle, c
 
 /* ---- pods (pod.c) ---- */
 
-/* Whether a container may join the pod that its bundle names; sets container->sandbox. */
-struct error *pod_join(struct container *container, const struct bundle *bundle) ERROR_MUST_CHECK;
+/* Whether a container may join the pod that its bundle names; sets container->sandbox. `hosted`: it is to go into a utility VM. */
+struct error *pod_join(struct container *container, const struct bundle *bundle, bool hosted) ERROR_MUST_CHECK;
 bool container_is_sandbox(const struct container *container); /* the lock held */
 /* Sends the signal to every workload of a sandbox. The kill of the sandbox itself then has to call the completion that *done and
  * *context are changed to; theirs is called when all have been answered, with the first error there was. */
 void pod_kill_workloads(struct container *sandbox, uint32_t sig, task_done *done, void **context);
 
-/* On the lane: opens the init of a container that was taken up again. NOT_FOUND: it ended while nobody held a handle. */
+/* On the lane: opens the init of a container that was taken up again, and has its stdin watched. NOT_FOUND: it ended while nobody
+ * held a handle. */
 struct error *container_reopen_init(struct container *container, struct hcs_system *system) ERROR_MUST_CHECK;
 /* On the lane: whether HCS says that it is paused. */
 struct error *container_ask_paused(struct container *container, struct hcs_system *system,
@@ -317,11 +326,27 @@ struct process **execs_all(struct container *container, size_t *ret_count);
 /* On the lane, with the system gone: ends every exec that has not, before the init's exit is told. */
 void execs_finish(struct container *container);
 
+/* ---- execs in the journal (exec_journal.c) ---- */
+
+/* Its document; all block on the disk, and may be called from any thread. save logs what fails. */
+struct error *exec_try_save(struct process *exec) ERROR_MUST_CHECK;
+void exec_save(struct process *exec);
+void exec_unsave(struct process *exec);
+void execs_unsave(struct container *container);
+/* Gives the containers, before anybody else knows them, the execs that they had. */
+struct error *execs_recover(struct tasks *tasks) ERROR_MUST_CHECK;
+/* On the lane: opens the execs that run, those of a lost connection too. One that has ended since is told with an unknown code. An
+ * error is worth another try. */
+struct error *execs_reopen(struct container *container, struct hcs_system *system) ERROR_MUST_CHECK;
+
 /* Its document in the journal; both block on the disk. save logs what fails: the container goes on. */
 struct error *container_try_save(struct container *container) ERROR_MUST_CHECK;
 void container_save(struct container *container);
-void container_unsave(struct container *container);
+void container_unsave(struct container *container);                               /* those of its execs too */
+void container_log_error(const struct container *container, struct error *error); /* takes it; NULL is fine */
 
+/* Whether its document could not be read. */
+bool tasks_is_unread(const struct tasks *tasks, const char *id);
 /* Makes the containers that the journal knows, and begins to take them up again. */
 struct error *tasks_recover(struct tasks *tasks) ERROR_MUST_CHECK;
 /* Ends what runs in our name and nobody knows, as soon and as often as it takes. Does not block. */

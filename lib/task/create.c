@@ -12,7 +12,7 @@
 /* A copy of what was asked, in one allocation each, since the work is done later. */
 struct create_request {
     struct task_create create;
-    char **parents;
+    char **parents, **annotations;
     struct tasks *tasks; /* render; likewise: */
     uint32_t os_build;
     task_done done;
@@ -27,6 +27,10 @@ static struct create_request *request_new(const struct task_create *create, void
     request->parents = mem_new_array(create->rootfs_parent_count, char *);
     for (size_t i = 0; i < create->rootfs_parent_count; i++)
         request->parents[i] = str_copy(create->rootfs_parents[i]);
+    size_t annotation_texts = 2 * create->runtime.annotation_count;
+    request->annotations = mem_new_array(annotation_texts, char *);
+    for (size_t i = 0; i < annotation_texts; i++)
+        request->annotations[i] = str_copy(create->runtime.annotations[i]);
     request->create = (struct task_create){
         .containerd_namespace = str_copy(create->containerd_namespace),
         .id = str_copy(create->id),
@@ -38,8 +42,11 @@ static struct create_request *request_new(const struct task_create *create, void
         .rootfs_source = str_copy(create->rootfs_source),
         .rootfs_parents = (const char *const *)request->parents,
         .rootfs_parent_count = create->rootfs_parent_count,
+        .runtime = create->runtime,
         .client = str_copy(create->client),
     };
+    request->create.runtime.platform = str_copy(create->runtime.platform ? create->runtime.platform : "");
+    request->create.runtime.annotations = (const char *const *)request->annotations;
     return request;
 }
 
@@ -49,6 +56,10 @@ static void request_free(struct create_request *request)
     for (size_t i = 0; i < create->rootfs_parent_count; i++)
         free(request->parents[i]);
     free(request->parents);
+    for (size_t i = 0; i < 2 * create->runtime.annotation_count; i++)
+        free(request->annotations[i]);
+    free(request->annotations);
+    free((char *)create->runtime.platform);
     free((char *)create->containerd_namespace);
     free((char *)create->id);
     free((char *)create->bundle);
@@ -135,6 +146,8 @@ static struct error *create(struct container *container, const struct create_req
     container_step_phase(container, "bundle");
     struct error *error = bundle_load(request->create.bundle, &bundle);
     if (!error)
+        error = bundle_apply(bundle, &request->create.runtime);
+    if (!error)
         error = bundle_layers(bundle, &request->create, &layers);
     bool hosted = !error && hosted_wanted(tasks, bundle, &request->create, tasks->os_build);
     if (!error)
@@ -142,7 +155,7 @@ static struct error *create(struct container *container, const struct create_req
     if (!error)
         error = bundle_process_document(bundle, &request->create, &init->document);
     if (!error)
-        error = pod_join(container, bundle);
+        error = pod_join(container, bundle, hosted);
     container->isolated = bundle && bundle_is_isolated(bundle);
     container->linux_container = bundle && bundle_is_linux(bundle);
     /* All that can be judged is judged before anything is touched. */
@@ -216,6 +229,22 @@ static void undo(struct container *container, bool lost)
         tasks_sweep(tasks);
 }
 
+static void tell(struct container *container, const struct task_create *create)
+{
+    struct tasks *tasks = container->tasks;
+    struct task_view view;
+    if (!tasks->event)
+        return;
+    AcquireSRWLockShared(&container->lock);
+    process_view(&container->init, &view);
+    ReleaseSRWLockShared(&container->lock);
+    view.rootfs_source = create->rootfs_source;
+    view.rootfs_parents = create->rootfs_parents;
+    view.rootfs_parent_count = create->rootfs_parent_count;
+    tasks->event(tasks->context, "/tasks/create", &view);
+    task_view_free(&view);
+}
+
 static void step_create(struct container *container, void *argument)
 {
     struct create_request *request = argument;
@@ -231,7 +260,7 @@ static void step_create(struct container *container, void *argument)
         error = container_try_save(container);
     }
     if (!error) {
-        process_event(init, "/tasks/create");
+        tell(container, &request->create);
         /* From here on it may end by itself; that comes on the lane behind this. */
         container_ref(container);
         error = hcs_system_on_exit(container->system, container_system_exit, container);
@@ -318,6 +347,8 @@ static void run_render(void *context)
     size_t warning_count = 0;
 
     struct error *error = bundle_load(create->bundle, &bundle);
+    if (!error)
+        error = bundle_apply(bundle, &create->runtime);
     if (!error)
         error = bundle_layers(bundle, create, &layers);
     if (!error)

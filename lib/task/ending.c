@@ -102,6 +102,8 @@ uint32_t process_exit_code(struct process *process)
 {
     struct guard_wait lag = {EXIT_LAG_MS, NULL}, wait = {rung_ms(process->container->tasks), NULL};
     struct hcs_process_properties properties;
+    if (process->code_known)
+        return process->exit_code;
     if (!process->handle)
         return TASK_EXIT_UNKNOWN;
     if (!hcs_process_has_exited(process->handle, NULL))
@@ -133,10 +135,13 @@ static void step_process(struct container *container, void *argument)
         container_step_phase(container, "exit code");
         uint32_t code = process_exit_code(init);
         AcquireSRWLockExclusive(&container->lock);
-        container->exit_code = code;
+        container->exit_code = init->exit_code = code;
+        init->code_known = code != TASK_EXIT_UNKNOWN;
         if (init->noticed_ns)
             container->exit_noticed_ns = init->noticed_ns;
         ReleaseSRWLockExclusive(&container->lock);
+        container_step_phase(container, "journal");
+        container_save(container); /* the code is not to be lost however long the rest takes */
     }
     container->drain_end_ms = clock_ms() + container->tasks->drain_ms;
     if (init->attached) {
@@ -212,7 +217,11 @@ static void step_rest(struct container *container, void *argument)
                 exec->phase = PHASE_ENDING;
             ReleaseSRWLockExclusive(&container->lock);
             if (mine) {
-                exec->exit_code = process_exit_code(exec);
+                uint32_t code = process_exit_code(exec);
+                AcquireSRWLockExclusive(&container->lock);
+                exec->exit_code = code;
+                exec->code_known = code != TASK_EXIT_UNKNOWN;
+                ReleaseSRWLockExclusive(&container->lock);
                 drain_rest(exec, left);
             }
             process_unref(exec);

@@ -50,7 +50,8 @@ static struct error *prepare(struct process *process, const struct exec_request 
     if (!error)
         process->phase = PHASE_CREATED;
     ReleaseSRWLockExclusive(&container->lock);
-    return error;
+    container_step_phase(container, "journal");
+    return error ? error : exec_try_save(process);
 }
 
 static void step_exec(struct container *container, void *argument)
@@ -184,13 +185,16 @@ static void step_exec_over(struct container *container, void *argument)
     uint32_t code = process_exit_code(exec);
     AcquireSRWLockExclusive(&container->lock);
     exec->exit_code = code;
+    exec->code_known = code != TASK_EXIT_UNKNOWN;
     bool drain = exec->attached;
     container->drains += drain;
     ReleaseSRWLockExclusive(&container->lock);
-    if (drain)
-        session_drain(exec->session, 1000, container->tasks->drain_ms, output_drained, exec);
-    else
+    if (!drain) {
         step_exec_finish(container, exec);
+        return;
+    }
+    session_drain(exec->session, 1000, container->tasks->drain_ms, output_drained, exec);
+    exec_save(exec); /* meanwhile: the code is not to be lost however long the output takes */
 }
 
 static void finish(struct process *exec)
@@ -203,9 +207,11 @@ static void finish(struct process *exec)
         return;
     process_shut(exec);
     AcquireSRWLockExclusive(&container->lock);
-    bool ran = exec->ran;
+    bool ran = exec->ran, begun = exec->phase != PHASE_CREATED;
     exec_stop(exec, ran ? exec->exit_code : 1);
     ReleaseSRWLockExclusive(&container->lock);
+    if (begun) /* else it goes with its container */
+        exec_save(exec);
     if (ran)
         process_event(exec, "/tasks/exit");
     process_release_waiters(exec, NULL);
@@ -265,6 +271,7 @@ bool exec_remove(struct process *process)
     if (present != process)
         return false;
     process_shut(process);
+    exec_unsave(process);
     atomic_fetch_sub(&process->references, 1); /* the table's; the caller has one too */
     return true;
 }

@@ -5,6 +5,7 @@
 
 struct signal_run {
     struct container *container;
+    struct process *process; /* who is to get it, once its start is over; or an exec that was killed before its start */
     struct pending *pending;
     struct signal_plan plan;
     uint32_t pid; /* of an exec; 0: the init */
@@ -92,14 +93,37 @@ static void send_signal(struct container *container, struct process *process, st
 static void step_signal(struct container *container, void *argument)
 {
     struct signal_run *run = argument;
+    struct process *process = run->process;
     AcquireSRWLockExclusive(&container->lock);
-    bool send = container->init.phase == PHASE_RUNNING;
+    bool send = container->init.phase == PHASE_RUNNING && process->phase == PHASE_RUNNING;
     if (send)
-        send_signal(container, &container->init, run->plan, run->pending);
+        send_signal(container, process, run->plan, run->pending);
     ReleaseSRWLockExclusive(&container->lock);
     if (!send)
         pending_answer(run->pending, NULL); /* it ended before the signal could reach it */
+    process_unref(process);
     free(run);
+}
+
+/* Beside the lane: what it does has nothing to do with this one. */
+static void run_stopped(void *context)
+{
+    struct signal_run *run = context;
+    exec_save(run->process);
+    process_release_waiters(run->process, NULL);
+    pending_answer(run->pending, NULL);
+    process_unref(run->process);
+    free(run);
+}
+
+/* For step_signal and run_stopped. */
+static struct signal_run *run_later(struct process *process, struct pending *pending, struct signal_plan plan)
+{
+    struct signal_run *run = mem_new(struct signal_run);
+    run->process = process_ref(process);
+    run->pending = pending_ref(pending);
+    run->plan = plan;
+    return run;
 }
 
 static const char *signal_call(struct signal_plan plan)
@@ -121,7 +145,7 @@ static struct error *check_signal(const struct process *process, bool init, uint
 }
 
 /* What is left to do once the lock is free. */
-enum next { NEXT_NOTHING, NEXT_REPLY, NEXT_END, NEXT_RAISE, NEXT_POST };
+enum next { NEXT_NOTHING, NEXT_REPLY, NEXT_END, NEXT_RAISE, NEXT_POST, NEXT_STOPPED };
 
 static struct error *kill_init(struct container *container, uint32_t sig, bool all, task_done done, void *context,
                                enum next *ret_next, struct signal_run **ret_run)
@@ -160,10 +184,7 @@ static struct error *kill_init(struct container *container, uint32_t sig, bool a
     struct pending *pending = pending_add(container, PENDING_KILL, done, context, NULL, NULL);
     pending->call = signal_call(plan);
     if (init->phase == PHASE_STARTING) {
-        struct signal_run *run = mem_new(struct signal_run);
-        run->pending = pending_ref(pending);
-        run->plan = plan;
-        *ret_run = run;
+        *ret_run = run_later(init, pending, plan);
         *ret_next = NEXT_POST;
         return NULL;
     }
@@ -171,7 +192,7 @@ static struct error *kill_init(struct container *container, uint32_t sig, bool a
         HASH_ITER(hh, container->execs, exec, next)
         {
             struct signal_plan exec_plan = signal_plan(sig, false, container->tasks->os_build);
-            if (exec->phase == PHASE_RUNNING && exec_plan.action != SIGNAL_REFUSED)
+            if (exec->phase == PHASE_RUNNING && exec->handle && exec_plan.action != SIGNAL_REFUSED)
                 send_signal(container, exec, exec_plan, NULL);
         }
     send_signal(container, init, plan, pending_ref(pending));
@@ -179,7 +200,7 @@ static struct error *kill_init(struct container *container, uint32_t sig, bool a
 }
 
 static struct error *kill_exec(struct container *container, struct process *exec, uint32_t sig, task_done done,
-                               void *context, enum next *ret_next)
+                               void *context, enum next *ret_next, struct signal_run **ret_run)
 {
     struct signal_plan plan;
     struct error *error = phase_check(exec->phase, REQUEST_KILL, exec->texts->exec_id);
@@ -187,7 +208,10 @@ static struct error *kill_exec(struct container *container, struct process *exec
         return error;
     if (exec->phase == PHASE_CREATED) {
         exec_stop(exec, 1);
-        *ret_next = NEXT_REPLY;
+        struct pending *pending = pending_add(container, PENDING_KILL, done, context, NULL, NULL);
+        pending->call = "the journal";
+        *ret_run = run_later(exec, pending, (struct signal_plan){0});
+        *ret_next = NEXT_STOPPED;
         return NULL;
     }
     error = check_signal(exec, false, sig, container->tasks->os_build, &plan);
@@ -195,14 +219,22 @@ static struct error *kill_exec(struct container *container, struct process *exec
         error = phase_check(container->init.phase, REQUEST_SIGNAL, exec->texts->id);
     if (error)
         return error;
-    if (exec->phase != PHASE_RUNNING) {
-        exec->kill_wanted = plan.action == SIGNAL_TERMINATE;
+    bool starting = exec->phase == PHASE_STARTING;
+    exec->kill_wanted = exec->kill_wanted || (starting && plan.action == SIGNAL_TERMINATE);
+    if (exec->phase == PHASE_ENDING || (starting && exec->kill_wanted)) {
         *ret_next = NEXT_REPLY;
         return NULL;
     }
+    if (!starting && !exec->handle) /* whether its pid is still its own is being looked at */
+        return error_make(ERROR_KIND_UNAVAILABLE, "kill", exec->texts->exec_id,
+                          "it has not been taken up again yet; try again");
     struct pending *pending = pending_add(container, PENDING_KILL, done, context, NULL, NULL);
     pending->call = signal_call(plan);
-    send_signal(container, exec, plan, pending_ref(pending));
+    if (starting) {
+        *ret_run = run_later(exec, pending, plan);
+        *ret_next = NEXT_POST;
+    } else
+        send_signal(container, exec, plan, pending_ref(pending));
     return NULL;
 }
 
@@ -229,7 +261,7 @@ void task_kill(struct tasks *tasks, const char *containerd_namespace, const char
             pod_kill_workloads(container, sig, &done, &context);
         AcquireSRWLockExclusive(&container->lock);
         error = process == &container->init ? kill_init(container, sig, all, done, context, &next, &run)
-                                            : kill_exec(container, process, sig, done, context, &next);
+                                            : kill_exec(container, process, sig, done, context, &next, &run);
         if (next == NEXT_REPLY)
             process_view(process, &view);
         ReleaseSRWLockExclusive(&container->lock);
@@ -237,8 +269,6 @@ void task_kill(struct tasks *tasks, const char *containerd_namespace, const char
     if (error)
         done(context, error, NULL);
     else if (next == NEXT_REPLY) {
-        if (process != &container->init && view.status == TASK_STOPPED)
-            process_release_waiters(process, NULL);
         done(context, NULL, &view);
         task_view_free(&view);
     } else if (next == NEXT_END)
@@ -247,6 +277,8 @@ void task_kill(struct tasks *tasks, const char *containerd_namespace, const char
         container_raise(container, RUNG_TERMINATE);
     else if (next == NEXT_POST)
         container_post(container, "kill", step_signal, run);
+    else if (next == NEXT_STOPPED)
+        operations_post(container->tasks->endings, run_stopped, run);
     if (process)
         process_unref(process);
 }

@@ -54,6 +54,8 @@ static struct error *open_init(struct container *container)
         return NULL;
     container_step_phase(container, "HcsOpenProcess");
     struct error *error = container_reopen_init(container, container->system);
+    if (!error)
+        error = execs_reopen(container, container->system);
     if (error)
         container_post(container, "reattach", container_reattach_step, NULL); /* it knows all cases */
     error_free(error);

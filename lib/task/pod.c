@@ -1,5 +1,5 @@
 /* Pods: containers that Kubernetes groups around a sandbox. Windows knows nothing of the group: the containers share what their
- * specs say (networkSharedContainerName, endpoints). The group matters for who may join it and for a kill of all. */
+ * specs say (networkSharedContainerName, endpoints), and those in a VM the sandbox's VM. The group matters for who may join it and for a kill of all. */
 #include <string.h>
 
 #include "base/memory.h"
@@ -18,7 +18,7 @@ static struct error *refuse(const struct container *container, enum error_kind k
     return error_make(kind, "join pod", container->init.texts->id, "its sandbox %s %s", sandbox, why);
 }
 
-static struct error *check_sandbox(const struct container *container, const char *id, bool isolated)
+static struct error *check_sandbox(const struct container *container, const char *id, bool isolated, bool hosted)
 {
     const char *containerd_namespace = container->init.texts->containerd_namespace;
     struct process *init;
@@ -38,19 +38,24 @@ static struct error *check_sandbox(const struct container *container, const char
     else if (in_vm != isolated)
         error = refuse(container, ERROR_KIND_FAILED_PRECONDITION, id,
                        in_vm ? "is isolated in a VM, and this container is not" : "is not isolated in a VM");
-    else if (in_vm && !container->tasks->mount_in_vm)
+    else if (in_vm && !hosted_is(sandbox))
         error = refuse(container, ERROR_KIND_UNIMPLEMENTED, id,
                        "has a VM of its own, which an HCS v1 document lets nobody join");
+    else if (in_vm && !hosted) /* a VM of its own would not be the pod's */
+        error =
+            refuse(container, ERROR_KIND_UNIMPLEMENTED, id,
+                   "has a utility VM that this container cannot be put into: it has network endpoints or credentials "
+                   "of its own, or no image with a template disk");
     process_unref(init);
     return error;
 }
 
-struct error *pod_join(struct container *container, const struct bundle *bundle)
+struct error *pod_join(struct container *container, const struct bundle *bundle, bool hosted)
 {
     struct spec_pod pod;
     struct error *error = bundle_pod(bundle, container->init.texts->id, container->tasks->os_build, &pod);
     if (!error && *pod.sandbox && !pod.is_sandbox)
-        error = check_sandbox(container, pod.sandbox, bundle_is_isolated(bundle));
+        error = check_sandbox(container, pod.sandbox, bundle_is_isolated(bundle), hosted);
     if (!error && *pod.sandbox) {
         char *sandbox = str_copy(pod.sandbox);
         AcquireSRWLockExclusive(&container->lock);

@@ -1,4 +1,5 @@
 /* What survives hcsd: containers' documents in the journal, and taking them up again after a restart or a lost connection. */
+#include <stdio.h>
 #include <string.h>
 
 #include <jansson.h>
@@ -43,6 +44,10 @@ struct error *container_try_save(struct container *container)
         .pid = container->init.pid,
         .exit_status = container->init.exit_status,
         .exited_ns = container->init.exited_ns,
+        .instance = container->instance,
+        .code_known = container->init.code_known,
+        .exit_code = container->init.exit_code,
+        .noticed_ns = container->init.noticed_ns,
     };
     if (container->init.session)
         record.session = session_name(container->init.session);
@@ -54,26 +59,27 @@ struct error *container_try_save(struct container *container)
     return error;
 }
 
-static void log_error(const struct container *container, struct error *error)
+void container_log_error(const struct container *container, struct error *error)
 {
     if (!error)
         return;
     char *text = error_text(error);
-    log_debug("container %s: journal: %s", container->init.texts->id, text);
+    log_debug("container %s: %s", container->init.texts->id, text);
     free(text);
     error_free(error);
 }
 
 void container_save(struct container *container)
 {
-    log_error(container, container_try_save(container));
+    container_log_error(container, container_try_save(container));
 }
 
 void container_unsave(struct container *container)
 {
     struct journal_key key = key_of(container);
+    execs_unsave(container);
     AcquireSRWLockExclusive(&container->journal_lock);
-    log_error(container, journal_remove(container->tasks->journal, &key));
+    container_log_error(container, journal_remove(container->tasks->journal, &key));
     ReleaseSRWLockExclusive(&container->journal_lock);
 }
 
@@ -109,7 +115,7 @@ static void retry_later(struct container *container, struct error *error)
 
 static void system_is_gone(struct container *container, bool ran)
 {
-    if (ran && !container->hidden)
+    if (ran && !container->hidden && !container->init.code_known)
         event_emit(EVENT_TASK_EXIT_UNKNOWN, container->init.texts->id);
     AcquireSRWLockExclusive(&container->lock);
     container->asked = true; /* nobody is to blame for what happened meanwhile */
@@ -131,53 +137,13 @@ struct error *container_reopen_init(struct container *container, struct hcs_syst
     init->handle = handle;
     ReleaseSRWLockExclusive(&container->lock);
     error_free(hcs_process_close(old));
+    if (init->attached)
+        process_watch_stdin(init);
     process_ref(init);
     error = hcs_process_on_exit(handle, container_process_exit, init);
     if (error)
         process_unref(init);
     return error;
-}
-
-/* An exec whose handle was lost with the connection. It may have ended since: then its exit code is not known. */
-static void reopen_exec(struct container *container, struct hcs_system *system, struct process *exec)
-{
-    struct guard_wait wait = {container->tasks->call_ms, container->ended};
-    struct hcs_process *handle = NULL;
-    struct error *error = hcs_process_open(system, exec->pid, &wait, &handle);
-    if (error)
-        log_error(container, error);
-    AcquireSRWLockExclusive(&container->lock);
-    struct hcs_process *old = container->ladder_calls ? NULL : exec->handle;
-    exec->handle = handle;
-    ReleaseSRWLockExclusive(&container->lock);
-    error_free(hcs_process_close(old));
-    error = NULL;
-    if (handle) {
-        process_ref(exec);
-        error = hcs_process_on_exit(handle, container_process_exit, exec);
-        if (error)
-            process_unref(exec);
-    }
-    if (!handle || error)
-        exec_exited(exec);
-    error_free(error);
-}
-
-static void reopen_execs(struct container *container, struct hcs_system *system)
-{
-    struct process *exec, *next;
-    size_t count = 0;
-    AcquireSRWLockShared(&container->lock);
-    struct process **running = mem_new_array(HASH_COUNT(container->execs) + 1, struct process *);
-    HASH_ITER(hh, container->execs, exec, next)
-    if (exec->phase == PHASE_RUNNING)
-        running[count++] = process_ref(exec);
-    ReleaseSRWLockShared(&container->lock);
-    for (size_t i = 0; i < count; i++) {
-        reopen_exec(container, system, running[i]);
-        process_unref(running[i]);
-    }
-    free(running);
 }
 
 void container_reattach_step(struct container *container, void *argument)
@@ -191,6 +157,7 @@ void container_reattach_step(struct container *container, void *argument)
     AcquireSRWLockShared(&container->lock);
     bool over = container->system_exited || init->phase == PHASE_STOPPED, busy = container->ladder_calls > 0;
     bool alive = phase_is_alive(init->phase), ran = init->ran, created = init->phase == PHASE_CREATED, paused = false;
+    bool known = init->code_known; /* it had ended, and the rest was not done */
     bool unwanted = container->hidden || (container->recovered && tasks->terminate_survivors);
     ReleaseSRWLockShared(&container->lock);
     if (over)
@@ -228,7 +195,7 @@ void container_reattach_step(struct container *container, void *argument)
         container->init_unopened = paused;
         ReleaseSRWLockExclusive(&container->lock);
     }
-    if (!error && alive && !paused) {
+    if (!error && alive && !paused && !known) {
         container_step_phase(container, "HcsOpenProcess");
         error = container_reopen_init(container, system);
         if (error && error->kind == ERROR_KIND_NOT_FOUND) {
@@ -238,12 +205,14 @@ void container_reattach_step(struct container *container, void *argument)
             container_end(container, RUNG_SHUTDOWN, TASK_EXIT_UNKNOWN);
         }
     }
+    if (!error && alive && !paused)
+        error = execs_reopen(container, system);
     if (error) {
         retry_later(container, error);
         return;
     }
-    if (alive && !paused)
-        reopen_execs(container, system);
+    if (known)
+        container_end(container, RUNG_SHUTDOWN, init->exit_code);
     container->reattach_tries = 0;
     if (unwanted) {
         AcquireSRWLockExclusive(&container->lock);
@@ -266,11 +235,11 @@ static void resume_stdio(struct container *container, const char *name)
         return;
     }
     init->attached = session_attached(init->session);
-    if (init->attached)
-        process_watch_stdin(init);
 }
 
-static void restore(struct tasks *tasks, const struct journal_document *document, const struct record *record)
+/* NULL: another one has its id. */
+static struct container *restore(struct tasks *tasks, const struct journal_document *document,
+                                 const struct record *record)
 {
     struct container *same;
     struct task_texts *texts = texts_new(document->space, document->id, "", record->bundle, record->stdin_path,
@@ -283,12 +252,18 @@ static void restore(struct tasks *tasks, const struct journal_document *document
     container->linux_container = record->linux_container;
     container->scratch = *record->scratch ? str_copy(record->scratch) : NULL;
     container->sandbox = *record->sandbox ? str_copy(record->sandbox) : NULL;
-    init->ran = record->ran;
+    /* The pid is written as soon as there is one. */
+    init->ran = record->ran || record->pid;
     init->pid = record->pid;
+    init->code_known = init->exit_seen = record->code_known;
+    init->exit_code = record->exit_code;
+    init->noticed_ns = record->noticed_ns;
+    if (*record->instance)
+        snprintf(container->instance, sizeof container->instance, "%s", record->instance);
     /* Nobody was told of a container that was still being created; what there is of it is ended. */
     container->hidden = container->exit_published = record->hidden || record->phase == PHASE_CREATING;
     init->phase = record->phase == PHASE_STOPPED  ? PHASE_STOPPED
-                  : !record->ran                  ? PHASE_CREATED
+                  : !init->ran                    ? PHASE_CREATED
                   : record->phase == PHASE_PAUSED ? PHASE_PAUSED /* until HCS is asked */
                                                   : PHASE_RUNNING;
     if (init->phase == PHASE_STOPPED) {
@@ -306,8 +281,11 @@ static void restore(struct tasks *tasks, const struct journal_document *document
     if (same) {
         event_emit(EVENT_STATE_REFUSED, texts->id, "another namespace has a document of this container id");
         container_unref(container);
-    } else if (init->phase != PHASE_STOPPED)
-        container_post(container, "reattach", container_reattach_step, NULL);
+        return NULL;
+    }
+    if (!*record->instance && init->phase != PHASE_STOPPED) /* execs need one */
+        container_save(container);
+    return container;
 }
 
 /* ---- what nobody knows ---- */
@@ -369,12 +347,19 @@ void tasks_holders(struct tasks *tasks, char ***ret_holders, size_t *ret_count)
     *ret_count = count;
 }
 
-static bool is_known(struct tasks *tasks, const char *id)
+bool tasks_is_unread(const struct tasks *tasks, const char *id)
 {
-    struct container *known = NULL;
     for (size_t i = 0; i < tasks->unread_count; i++)
         if (!strcmp(tasks->unread[i], id))
             return true;
+    return false;
+}
+
+static bool is_known(struct tasks *tasks, const char *id)
+{
+    struct container *known = NULL;
+    if (tasks_is_unread(tasks, id))
+        return true;
     AcquireSRWLockShared(&tasks->lock);
     HASH_FIND_STR(tasks->containers, id, known);
     bool closing = tasks->closing;
@@ -480,6 +465,7 @@ struct error *tasks_recover(struct tasks *tasks)
     struct error *error = journal_list(tasks->journal, &list);
     if (error)
         return error;
+    struct container **restored = mem_new_array(list.count + 1, struct container *);
     for (size_t i = 0; i < list.count; i++) {
         struct record record;
         struct journal_document *document = &list.documents[i];
@@ -497,7 +483,7 @@ struct error *tasks_recover(struct tasks *tasks)
         /* What was asked of HCS then may be done yet, when nobody looks for it any more. */
         if (record.phase == PHASE_CREATING)
             tasks->sweep.late_ms = clock_ms() + tasks->call_ms;
-        restore(tasks, document, &record);
+        restored[i] = restore(tasks, document, &record);
     }
     for (size_t i = 0; i < list.refused_count; i++) {
         char *space, *id;
@@ -506,7 +492,14 @@ struct error *tasks_recover(struct tasks *tasks)
             add_unread(tasks, id);
         }
     }
+    error = execs_recover(tasks);
+    for (size_t i = 0; i < list.count && !error; i++)
+        if (restored[i] && restored[i]->init.phase != PHASE_STOPPED)
+            container_post(restored[i], "reattach", container_reattach_step, NULL);
+    free(restored);
     journal_list_free(&list);
+    if (error)
+        return error;
     relays_settle(tasks->relays);
     sweep_begin(tasks, false);
     return NULL;

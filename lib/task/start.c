@@ -76,7 +76,7 @@ static struct error *document_again(struct process *process)
     return error;
 }
 
-/* Makes the process, gives its pipes to the relay, and says so. Once this has succeeded the exit will be told. */
+/* Makes the process, notes its pid, gives its pipes to the relay, and says so. Once this has succeeded the exit will be told. */
 static struct error *process_launch(struct process *process, const char *topic)
 {
     struct container *container = process->container;
@@ -87,13 +87,28 @@ static struct error *process_launch(struct process *process, const char *topic)
 
     if (!process->document) /* it was taken up again before its start */
         error = document_again(process);
+    if (!error && process != &container->init) {
+        container_step_phase(container, "journal");
+        error = exec_try_save(process); /* so that it is not started a second time, whatever happens */
+    }
     container_step_phase(container, "HcsCreateProcess");
+    process->begun_ns = clock_wall_ns();
     if (!error)
         error = hcs_process_create(container->system, process->document, &wait, &handle, &pipes);
     if (error)
         return error;
+    /* Its pid is written before anything else, or nobody would find it again. */
     free(process->document);
     process->document = NULL;
+    AcquireSRWLockExclusive(&container->lock);
+    process->started_ns = clock_wall_ns();
+    process->pid = hcs_process_pid(handle);
+    ReleaseSRWLockExclusive(&container->lock);
+    container_step_phase(container, "journal");
+    if (process == &container->init)
+        container_save(container);
+    else
+        exec_save(process);
 
     struct session *session = process->session;
     if (session) {
@@ -111,10 +126,10 @@ static struct error *process_launch(struct process *process, const char *topic)
     if (!error) {
         process->handle = handle;
         process->attached = session != NULL;
-        process->pid = hcs_process_pid(handle);
         process->ran = true;
         process->phase = PHASE_RUNNING;
-    }
+    } else
+        process->pid = 0;
     ReleaseSRWLockExclusive(&container->lock);
     if (error) {
         struct guard_wait bound = {rung_ms(container->tasks), NULL};
@@ -122,8 +137,6 @@ static struct error *process_launch(struct process *process, const char *topic)
         error_free(hcs_process_close(handle));
         return error;
     }
-    container_step_phase(container, "journal");
-    container_save(container);
     process_event(process, topic);
 
     /* Only now: the exit must not overtake the start. */

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/path.h"
 #include "base/text.h"
 #include "base/win.h"
 #include "journal/journal.h"
@@ -42,7 +43,11 @@ struct error *tasks_open(const struct tasks_options *options, struct tasks **ret
     InitializeSRWLock(&tasks->wait_lock);
     tasks->requests = operations_open("container requests", THREADS, QUEUE);
     tasks->endings = operations_open("container ends", THREADS, QUEUE);
+    char *execs = path_join(options->state_dir, "execs");
     error = journal_open(options->state_dir, "task", RECORD_VERSION, &tasks->journal);
+    if (!error)
+        error = journal_open(execs, "exec", EXEC_RECORD_VERSION, &tasks->exec_journal);
+    free(execs);
     if (!error)
         error = storage_new(options->library, options->guard, NULL, &tasks->storage);
     if (!error)
@@ -190,6 +195,7 @@ void tasks_unref(struct tasks *tasks)
     operations_free(tasks->requests);
     operations_free(tasks->endings);
     journal_free(tasks->journal);
+    journal_free(tasks->exec_journal);
     storage_free(tasks->storage);
     for (size_t i = 0; i < tasks->unread_count; i++)
         free(tasks->unread[i]);

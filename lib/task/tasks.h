@@ -44,11 +44,26 @@ struct task_view {
     uint32_t pid; /* 0 until started */
     uint32_t exit_status;
     int64_t exited_ns; /* wall, 0: not exited */
+    /* Of the event of a create that had one, and then as task_create's. */
+    const char *rootfs_source;
+    const char *const *rootfs_parents;
+    size_t rootfs_parent_count;
     char
         *stuck; /* NULL, or why it cannot be ended and since when; after a forced delete: what is left to the janitor */
 };
 void task_view_free(struct task_view *view); /* frees what is in it, not the struct */
 void task_views_free(struct task_view *views, size_t count);
+
+/* What the configuration of the client's runtime asks for, beside the spec. All zero: nothing. */
+struct task_runtime {
+    bool given; /* anything at all; then */
+    bool
+        hypervisor; /* isolation in a VM though the spec does not say so; false: a spec that does is INVALID_ARGUMENT */
+    const char *platform; /* "windows/amd64": what the spec must be of, else INVALID_ARGUMENT; "": anything */
+    uint32_t vm_processors, vm_memory_mb; /* of its VM, where the spec has no limit; 0: not said */
+    const char *const *annotations;       /* name, value, name, …: where the spec does not have the name */
+    size_t annotation_count;
+};
 
 struct task_create {
     const char *containerd_namespace, *id, *bundle;
@@ -58,6 +73,7 @@ struct task_create {
     const char *rootfs_source; /* NULL: none */
     const char *const *rootfs_parents;
     size_t rootfs_parent_count;
+    struct task_runtime runtime;
     const char *client; /* for logs */
 };
 

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """hcsd is killed and comes back: what ran runs on, and every exit is told exactly once."""
 
+import json
 import os
+import subprocess
 import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from crowd import Crowd  # noqa: E402
-from host import EMULATOR, Host, wait_until  # noqa: E402
+from host import BUILD, EMULATOR, Host, wait_until  # noqa: E402
 from stream import Stream, subscribed  # noqa: E402
 
 COUNT = 100
@@ -104,6 +106,64 @@ class Restart(unittest.TestCase):
             host.ctl("task", "delete", name)
         host.ctl("--namespace", "other", "task", "delete", "elsewhere")
         self.assertEqual({}, host.books()["systems"])
+
+    def exec_client(self, exec_id, lines):
+        """An exec with a terminal; it has echoed half of the lines."""
+        process = self.host.start(os.path.join(BUILD, "tests", "stdio_client.exe"), "exec", "web", exec_id, str(lines),
+                                  stdin=subprocess.PIPE)
+        for file in (process.stdin, process.stdout, process.stderr):
+            self.addCleanup(file.close)
+        self.assertEqual("half", process.stdout.readline().decode().strip(), "what the client said")
+        return process
+
+    def go_on(self, process, lines):
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        self.assertEqual({"lines": lines}, json.loads(process.stdout.readline() or process.stderr.read()))
+
+    def taken_up(self, name):
+        wait_until("it is taken up again", lambda: f"ontainer {name} was taken up again" in self.host.console_text())
+
+    def test_execs(self):
+        host = self.host
+        host.ctl("task", "create", "--bundle", host.make_bundle("web", "emu:sleep 3600"), "web")
+        host.ctl("task", "start", "web")
+        terminal, gone = self.exec_client("terminal", 20), self.exec_client("gone", 4)
+        quiet = host.ctl("task", "exec", "--detach", "web", "quiet", "--", "emu:sleep 3600").json["pid"]
+        host.ctl("task", "exec", "--detach", "web", "done", "--", "emu:exit 6")
+        host.ctl("task", "wait", "--exec", "done", "web")
+        self.kill_hcsd()
+        self.go_on(gone, 4)  # it ends while nobody holds a handle
+        wait_until("it has ended", lambda: sum(not process["exited"] for process in host.books()["processes"]) == 3)
+        host.start_console()
+        stream = subscribed(self, host)
+        self.taken_up("web")
+        self.assertEqual(UNKNOWN, host.ctl("task", "wait", "--exec", "gone", "web").json["exit_status"])
+        self.assertIn("Process gone in container web ended while hcsd was not running", host.console_text())
+        state = host.ctl("task", "state", "--exec", "quiet", "web").json
+        self.assertEqual(("running", quiet, None), (state["status"], state["pid"], state["exit_status"]))
+        self.assertEqual(6, host.ctl("task", "state", "--exec", "done", "web").json["exit_status"])
+        self.assertEqual({"web", "terminal", "quiet"},
+                         {row["exec_id"] for row in host.ctl("task", "ps", "web").json["processes"]} - {""})
+        self.kill_hcsd()  # a second time: what was taken up is taken up again
+        host.start_console()
+        stream = subscribed(self, host)
+        self.taken_up("web")
+        host.ctl("task", "resize", "--exec", "terminal", "web", "120", "40")
+        self.go_on(terminal, 20)  # stdin and the terminal go on
+        self.assertEqual(3, host.ctl("task", "wait", "--exec", "terminal", "web").json["exit_status"])
+        host.ctl("task", "kill", "--signal", "KILL", "--exec", "quiet", "web")
+        self.assertNotEqual(UNKNOWN, host.ctl("task", "wait", "--exec", "quiet", "web").json["exit_status"])
+        for name in ("terminal", "quiet", "gone", "done"):
+            host.ctl("task", "delete", "--exec", name, "web")
+        host.ctl("task", "kill", "--signal", "KILL", "web")
+        host.ctl("task", "wait", "web")
+        host.ctl("task", "delete", "web")
+        wait_until("all deletes", lambda: any(e["topic"] == "/tasks/delete" and not e["event"].get("id") for e in stream.of("web")))
+        exits = [(e["event"]["id"], e["event"]["exit_status"]) for e in stream.of("web") if e["topic"] == "/tasks/exit"]
+        self.assertEqual(["terminal", "quiet", "web"], [name for name, _ in exits], "each exit exactly once, the execs' first")
+        self.assertEqual(3, exits[0][1])
+        self.assertEqual([], os.listdir(host.unix("C:/ProgramData/hcsd/state/tasks/execs")))
 
     def test_it_ends_by_itself_and_is_cleaned_up(self):
         host, stream = self.host, subscribed(self, self.host)

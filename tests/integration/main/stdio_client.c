@@ -3,6 +3,7 @@
  *   stdio_client.exe read ID BUNDLE          creates and starts a container with a stdout; says "reading" after the first MiB, and reads on
  *                                            when a line comes on its own stdin; at the end {"bytes","digest"}
  *   stdio_client.exe echo ID BUNDLE LINES    a terminal: each line comes back before the next is sent; then stdin is closed
+ *   stdio_client.exe exec ID EXEC LINES      the same with an exec; half-way it says "half" and goes on when a line comes on its own stdin
  *   stdio_client.exe many COUNT PREFIX BUNDLE_PREFIX   COUNT containers with stdin and stdout that say "before", and "after" once their
  *                                            stdin has ended; says "running", and ends stdin when a line comes
  *   stdio_client.exe copy BYTES              a bare copy, pipe to pipe, of one thread: what a relay is measured beside; {"seconds"}
@@ -182,6 +183,56 @@ static void expect(HANDLE pipe, const char *text)
     }
 }
 
+/* An exec with a terminal that gives back what it gets. */
+static void begin_exec(struct client *client, const char *id, const char *exec_id, char *in, char *out)
+{
+    static char type[] = "types.containerd.io/opencontainers/runtime-spec/1/Process";
+    static char spec[] = "{\"cwd\":\"C:\\\\\",\"terminal\":true,\"commandLine\":\"emu:echo;exit 3\"}";
+    Containerd__Task__V3__ExecProcessRequest exec = CONTAINERD__TASK__V3__EXEC_PROCESS_REQUEST__INIT;
+    Containerd__Task__V3__StartRequest start = CONTAINERD__TASK__V3__START_REQUEST__INIT;
+    Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
+    exec.id = start.id = (char *)(uintptr_t)id;
+    exec.exec_id = start.exec_id = (char *)(uintptr_t)exec_id;
+    exec.terminal = true;
+    exec.stdin = in;
+    exec.stdout = out;
+    exec.spec = &any;
+    any.type_url = type;
+    any.value.data = (uint8_t *)spec;
+    any.value.len = strlen(spec);
+    call(client, "/containerd.task.v3.Task/Exec", &exec.base, &google__protobuf__empty__descriptor);
+    call(client, "/containerd.task.v3.Task/Start", &start.base, &containerd__task__v3__start_response__descriptor);
+}
+
+static void exchange(HANDLE in, HANDLE out, unsigned number)
+{
+    char *line = str_format("line %u\n", number);
+    if (transfer(in, true, line, (DWORD)strlen(line)) != strlen(line))
+        die("stdin", NULL);
+    expect(out, line);
+    free(line);
+}
+
+static void run_exec(const char *id, const char *exec_id, unsigned lines)
+{
+    char *in_path, *out_path, byte;
+    HANDLE in = serve(exec_id, "stdin", &in_path), out = serve(exec_id, "stdout", &out_path);
+    struct client *client = dial();
+    begin_exec(client, id, exec_id, in_path, out_path);
+    client_close(client);
+    for (unsigned i = 0; i < lines; i++) {
+        if (i == lines / 2) {
+            say(STD_OUTPUT_HANDLE, str_copy("half\n"));
+            await_line();
+        }
+        exchange(in, out, i);
+    }
+    CloseHandle(in);
+    if (transfer(out, false, &byte, 1))
+        die("more than the lines came back", NULL);
+    say(STD_OUTPUT_HANDLE, str_format("{\"lines\":%u}\n", lines));
+}
+
 static void run_echo(const char *id, const char *bundle, unsigned lines)
 {
     char *in_path, *out_path, byte;
@@ -303,6 +354,8 @@ int wmain(int argc, wchar_t **argv)
         run_read(arguments[2], arguments[3], true);
     else if (!strcmp(what, "echo") && argc == 5)
         run_echo(arguments[2], arguments[3], (unsigned)wcstoul(argv[4], NULL, 10));
+    else if (!strcmp(what, "exec") && argc == 5)
+        run_exec(arguments[2], arguments[3], (unsigned)wcstoul(argv[4], NULL, 10));
     else if (!strcmp(what, "many") && argc == 5)
         run_many((unsigned)wcstoul(argv[2], NULL, 10), arguments[3], arguments[4]);
     else if (!strcmp(what, "copy") && argc == 3)

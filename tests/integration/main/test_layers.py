@@ -183,6 +183,32 @@ class Layers(unittest.TestCase):
                 join(240)
         self.assert_nothing_left()
 
+    def test_pod_without_a_common_vm(self):
+        """What cannot be in one VM is no pod: nobody gets a VM of his own in silence."""
+        host = self.host
+        kind, sandbox = "io.kubernetes.cri.container-type", "io.kubernetes.cri.sandbox-id"
+
+        def with_endpoint(name, role):
+            bundle = self.bundle(name, annotations={kind: role, sandbox: "pod"})
+            path = host.unix(bundle + "\\config.json")
+            with open(path, encoding="utf-8") as file:
+                spec = json.load(file)
+            spec["windows"]["network"] = {"endpointList": ["8f9b2d1e-0000-0000-0000-000000000001"]}
+            with open(path, "w", encoding="utf-8") as file:
+                json.dump(spec, file)
+            return bundle
+
+        for first, second, why in (("hosted", "v1", "cannot be put into"), ("v1", "hosted", "v1 document")):
+            bundle = self.pod("pod", "pod") if first == "hosted" else with_endpoint("pod", "sandbox")
+            host.ctl("task", "create", "--bundle", bundle, "pod")
+            host.ctl("task", "start", "pod")
+            bundle = self.pod("app", "pod") if second == "hosted" else with_endpoint("app", "container")
+            error = host.refused("task", "create", "--bundle", bundle, "app")
+            self.assertEqual("UNIMPLEMENTED", error["code"], error)
+            self.assertIn(why, error["message"])
+            host.ctl("task", "delete", "pod", "--force")
+            self.assert_nothing_left()
+
     # ---- after a crash -------------------------------------------------------------------------------------------
 
     def restart(self):

@@ -171,6 +171,25 @@ static uint32_t relay_pid(void)
     return relays->first->launch.pid;
 }
 
+/* What the one relay has counted. */
+static struct relay_view glance(void)
+{
+    volatile LONG called = 0;
+    struct relay_view *views, view;
+    size_t count;
+    relays_glance(relays, on_stdin_end, (void *)&called);
+    await(is_set, (void *)&called, "the relays' figures");
+    relays_view(relays, &views, &count);
+    assert_int_equal(count, 1);
+    view = views[0];
+    view.version = NULL;
+    relay_views_free(views, count);
+    print_message("relay %u: %u sessions, %llu in, %llu out, %llu dropped, answers: %d\n", view.pid, view.sessions,
+                  (unsigned long long)view.stdin_bytes, (unsigned long long)view.output_bytes,
+                  (unsigned long long)view.dropped_bytes, view.answers);
+    return view;
+}
+
 /* ---- streams ---- */
 
 static void test_copies_all(void **state)
@@ -271,6 +290,67 @@ static void test_reader_stays_away(void **state)
     drain(session, 0, PIPES_BOUND_MS, &drained);
     assert_int_equal(drained.lost, 300000);
     session_close(session);
+    served_close(&out);
+    struct relay_view counted = glance();
+    assert_true(counted.answers);
+    assert_int_equal(counted.dropped_bytes, 300000);
+    assert_int_equal(counted.output_bytes, 5100);
+}
+
+/* The figures of sessions that run and of those that are over; of a relay that does not answer the last ones, and soon. */
+static void test_counts(void **state)
+{
+    (void)state;
+    struct served in, out;
+    HANDLE ours, theirs, out_theirs;
+    size_t count;
+    struct relay_view *views;
+    relays_view(relays, &views, &count);
+    assert_int_equal(count, 0);
+    relay_views_free(views, count);
+    volatile LONG called = 0;
+    relays_glance(relays, on_stdin_end, (void *)&called); /* nobody is to be waited for */
+    assert_int_equal(called, 1);
+
+    struct session *output = open_output("counted", &out, &out_theirs);
+    served_open(&in, "counted-in");
+    struct session *input = open_session("counted-in", in.path, "");
+    served_await(&in);
+    process_pipe("counted-in", &ours, &theirs);
+    must(session_attach(input, ours, NULL, NULL));
+    assert_true(process_write(out_theirs, 0, 1000, PIPES_BOUND_MS, NULL));
+    assert_int_equal(served_expect(&out, 0, 1000), 1000);
+    served_write(&in, "seven!\n");
+    process_expect(theirs, "seven!\n");
+    struct relay_view counted = glance();
+    while (counted.stdin_bytes != 7 || counted.output_bytes != 1000) /* a transfer is counted when it has come back */
+        counted = glance();
+    assert_int_equal(counted.pid, relay_pid());
+    assert_int_equal(counted.sessions, 2);
+    assert_true(counted.answers);
+    session_close(output);
+    session_close(input);
+    CloseHandle(out_theirs);
+    CloseHandle(theirs);
+    counted = glance();
+    assert_int_equal(counted.sessions, 0);
+    assert_int_equal(counted.output_bytes, 1000);
+    assert_int_equal(counted.stdin_bytes, 7);
+    assert_int_equal(counted.dropped_bytes, 0);
+
+    HMODULE ntdll = GetModuleHandleW(L"ntdll.dll");
+    LONG(WINAPI * suspend)(HANDLE) = (LONG(WINAPI *)(HANDLE))(void *)GetProcAddress(ntdll, "NtSuspendProcess");
+    LONG(WINAPI * resume)(HANDLE) = (LONG(WINAPI *)(HANDLE))(void *)GetProcAddress(ntdll, "NtResumeProcess");
+    assert_int_equal(suspend(relays->first->launch.process), 0);
+    counted = glance();
+    assert_false(counted.answers);
+    assert_int_equal(counted.output_bytes, 1000);
+    counted = glance();
+    assert_false(counted.answers);
+    assert_int_equal(resume(relays->first->launch.process), 0);
+    while (!counted.answers)
+        counted = glance();
+    served_close(&in);
     served_close(&out);
 }
 
@@ -804,6 +884,7 @@ int wmain(int argc, wchar_t **argv)
         TEST(test_copies_all),
         TEST(test_reader_comes_back),
         TEST(test_reader_stays_away),
+        TEST(test_counts),
         TEST(test_reader_does_not_read),
         TEST(test_quiet),
         TEST(test_close_takes_the_drain_back),

@@ -150,6 +150,22 @@ static void events(void **state)
     assert_string_equal(create->bundle, "C:\\b");
     assert_string_equal(create->io->stdout, "out");
     assert_true(create->io->terminal);
+    assert_int_equal(create->n_rootfs, 0);
+    containerd__events__task_create__free_unpacked(create, NULL);
+    any_free(&any);
+    static const char *const parents[] = {"C:\\l\\app", "C:\\l\\base"};
+    struct task_view made = view;
+    made.rootfs_source = "C:\\l\\scratch";
+    made.rootfs_parents = parents;
+    made.rootfs_parent_count = 2;
+    assert_true(payload_event("/tasks/create", &made, &any));
+    create = containerd__events__task_create__unpack(NULL, any.value.len, any.value.data);
+    assert_int_equal(create->n_rootfs, 1);
+    assert_string_equal(create->rootfs[0]->type, "windows-layer");
+    assert_string_equal(create->rootfs[0]->source, "C:\\l\\scratch");
+    assert_int_equal(create->rootfs[0]->n_options, 2);
+    assert_string_equal(create->rootfs[0]->options[0], "rw");
+    assert_string_equal(create->rootfs[0]->options[1], "parentLayerPaths=[\"C:\\\\l\\\\app\",\"C:\\\\l\\\\base\"]");
     containerd__events__task_create__free_unpacked(create, NULL);
     any_free(&any);
     /* In an exit the init is called by the container's id, in a delete by nothing: containerd and runhcs have it so. */

@@ -259,7 +259,7 @@ char *host_state(void)
     return host_path(name);
 }
 
-static void open_tasks(bool terminate_survivors)
+void host_open(bool terminate_survivors)
 {
     char *state = host_state();
     must(file_ensure_folder(state));
@@ -298,7 +298,7 @@ int host_setup(void **state)
     free(operator_text);
     task_text = operator_text = NULL;
     ReleaseSRWLockExclusive(&lock);
-    open_tasks(false);
+    host_open(false);
     return 0;
 }
 
@@ -332,7 +332,7 @@ void host_restart(bool terminate_survivors)
 {
     tasks_close(host.tasks, HOST_BOUND_MS);
     relays_close(host.relays);
-    open_tasks(terminate_survivors);
+    host_open(terminate_survivors);
 }
 
 void host_faults(const char *rows)

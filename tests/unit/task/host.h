@@ -36,6 +36,8 @@ void host_end(void);
 /* cmocka fixtures: tasks with short bounds over an empty journal; closed, and checked to have left nothing, at the end. */
 int host_setup(void **state);
 int host_teardown(void **state);
+/* Opens the tasks over the journal that there is, once they were closed. */
+void host_open(bool terminate_survivors);
 /* Closes and opens the tasks, as a restart does; *options may change them (NULL: as before). */
 void host_restart(bool terminate_survivors);
 

@@ -350,6 +350,44 @@ static void test_processes(void **state)
     end("web");
 }
 
+/* ---- what the runtime's options ask for ---- */
+
+static struct request *begin_create_with(const char *id, const char *windows, struct task_runtime runtime)
+{
+    struct request *request = request_new();
+    char *bundle = host_bundle_with(id, "emu:sleep 3600", windows, "");
+    const struct task_create create = {
+        .containerd_namespace = "default", .id = id, .bundle = bundle, .runtime = runtime, .client = "test"};
+    task_create(host.tasks, &create, request_done, request);
+    free(bundle);
+    return request;
+}
+
+/* A runtime class for VMs is not to be served with process isolation in silence. */
+static void test_runtime_options(void **state)
+{
+    (void)state;
+    static const char *const host_process[] = {"microsoft.com/hostprocess-container", "true", "other", "x"};
+    expect_ok(begin_create_with("vm", "", (struct task_runtime){.given = true, .hypervisor = true}), "create");
+    expect_ok(begin_start("vm"), "start");
+    struct request *request = request_new();
+    task_pause(host.tasks, "default", "vm", request_done, request); /* only what is in a VM can be paused */
+    expect_ok(request, "pause");
+    end("vm");
+    expect_error(begin_create_with("vm", VM, (struct task_runtime){.given = true, .platform = "windows/amd64"}),
+                 ERROR_KIND_INVALID_ARGUMENT, "process isolation");
+    expect_error(begin_create_with("vm", "", (struct task_runtime){.given = true, .platform = "linux/amd64"}),
+                 ERROR_KIND_INVALID_ARGUMENT, "for Linux");
+    expect_error(begin_create_with("vm", "", (struct task_runtime){.given = true, .platform = "plan9"}),
+                 ERROR_KIND_INVALID_ARGUMENT, "plan9");
+    expect_error(
+        begin_create_with("vm", "",
+                          (struct task_runtime){.given = true, .annotations = host_process, .annotation_count = 2}),
+        ERROR_KIND_UNIMPLEMENTED, "host");
+    expect_ok(begin_create_with("vm", VM, (struct task_runtime){0}), "create without options");
+    expect_ok(begin_delete("vm", false), "delete");
+}
+
 /* ---- pods ---- */
 
 #define SANDBOX(id)                                                                                                    \
@@ -440,6 +478,7 @@ int main(int argc, char **argv)
         TEST(test_statistics),
         TEST(test_processes),
         TEST(test_all_of_one_exec),
+        TEST(test_runtime_options),
         TEST(test_pod),
         TEST(test_pod_in_a_vm),
     };

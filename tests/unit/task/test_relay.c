@@ -172,6 +172,14 @@ static void test_echo(void **state)
     expect_ok(begin_delete("echo", false), "delete");
 }
 
+/* More waits in its pipe than the pipe takes: so the relay's write is under way. */
+static bool is_full(void *context)
+{
+    const struct reader *reader = context;
+    DWORD waiting = 0;
+    return PeekNamedPipe(reader->pipe, NULL, 0, NULL, &waiting, NULL) && waiting > 65536;
+}
+
 /* The exit is told although nobody takes the output; the operator hears of it. */
 static void test_lost_output(void **state)
 {
@@ -179,6 +187,7 @@ static void test_lost_output(void **state)
     struct reader out = {.hold = CreateEventW(NULL, TRUE, FALSE, NULL)};
     reader_serve(&out, "c-lost");
     run("web", "emu:write 100000000", "", out.name, "");
+    await(is_full, &out, "the reader's pipe to be full");
     expect_ok(begin_kill("web", 9), "kill");
     expect_exit("web");
     await_operator_event("TASK_OUTPUT_LOST", "web");
@@ -256,6 +265,99 @@ static void test_restart_of_a_running_one(void **state)
     expect_ok(begin_delete("echo", false), "delete");
 }
 
+static void begin_piped_exec(const char *exec_id, const char *command, const char *in, const char *out)
+{
+    struct request *request = request_new();
+    char *spec = str_format("{\"cwd\":\"C:\\\\\",\"commandLine\":\"%s\"}", command);
+    const struct task_exec exec = {
+        .containerd_namespace = "default",
+        .id = "web",
+        .exec_id = exec_id,
+        .stdin_path = in,
+        .stdout_path = out,
+        .stderr_path = "",
+        .spec = spec,
+        .spec_size = strlen(spec),
+    };
+    task_exec(host.tasks, &exec, request_done, request);
+    expect_ok(request, "exec");
+    free(spec);
+}
+
+static uint32_t exec_exit(const char *exec_id)
+{
+    struct answer answer = finish(begin_wait_exec("web", exec_id));
+    assert_null(answer.error);
+    uint32_t code = answer.exit_status;
+    answer_free(&answer);
+    return code;
+}
+
+/* Two restarts: stdin, output and exit of an exec that runs, and of one that was only created, go on; not a byte is lost or doubled.
+ * One whose stdin has ended while hcsd was away ends. */
+static void test_restart_of_execs(void **state)
+{
+    (void)state;
+    struct reader outs[3] = {0};
+    static const char *const ids[3] = {"runs", "created", "closed"};
+    char ins[3][64];
+    HANDLE stdins[3];
+    DWORD written;
+    run("web", "emu:sleep 3600", "", "", "");
+    for (unsigned i = 0; i < 3; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "x-in-%u", i);
+        stdins[i] = serve_stdin(name, ins[i]);
+        snprintf(name, sizeof name, "x-out-%u", i);
+        reader_serve(&outs[i], name);
+        begin_piped_exec(ids[i], "emu:print begin;echo;print end;exit 4", ins[i], outs[i].name);
+    }
+    expect_ok(begin_start_exec("web", "runs"), "start");
+    expect_ok(begin_start_exec("web", "closed"), "start");
+    assert_true(WriteFile(stdins[0], "one ", 4, &written, NULL));
+    tasks_close(host.tasks, HOST_BOUND_MS);
+    relays_close(host.relays);
+    assert_true(WriteFile(stdins[0], "two ", 4, &written, NULL));
+    assert_true(WriteFile(stdins[2], "x\n", 2, &written, NULL));
+    FlushFileBuffers(stdins[2]);
+    CloseHandle(stdins[2]);
+    host_open(false);
+    await_operator_event("TASK_RECOVERED", "web");
+    host_restart(false);
+    uint32_t closed = exec_exit("closed");
+    assert_true(closed == 4 || closed == 0xFFFFFFFFu); /* it may have ended while nobody held a handle */
+    struct request *start;
+    do { /* until it has been taken up again */
+        start = begin_start_exec("web", "created");
+        struct answer answer = finish(start);
+        bool again = answer.error && answer.error->kind == ERROR_KIND_UNAVAILABLE;
+        assert_true(again || !answer.error);
+        answer_free(&answer);
+        start = again ? start : NULL;
+    } while (start);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_true(WriteFile(stdins[i], "three\n", 6, &written, NULL));
+        FlushFileBuffers(stdins[i]);
+        CloseHandle(stdins[i]);
+        assert_int_equal(exec_exit(ids[i]), 4);
+    }
+    static const char *const texts[3] = {"begin\none two three\nend\n", "begin\nthree\nend\n", "begin\nx\nend\n"};
+    for (unsigned i = 0; i < 3; i++) {
+        reader_join(&outs[i]);
+        print_message("%s: expected \"%s\", found \"%.*s\"\n", ids[i], texts[i], (int)outs[i].size, outs[i].data);
+        assert_int_equal(outs[i].size, strlen(texts[i]));
+        assert_memory_equal(outs[i].data, texts[i], outs[i].size);
+        free(outs[i].data);
+        char line[64];
+        snprintf(line, sizeof line, "/tasks/exit web/%s 3 %u", ids[i], i < 2 ? 4 : closed);
+        assert_int_equal(event_lines(line), 1);
+    }
+    expect_ok(begin_kill("web", 9), "kill");
+    expect_exit("web");
+    expect_ok(begin_delete("web", false), "delete");
+    assert_false(operator_event("TASK_STDIO_GONE", "web"));
+}
+
 int main(int argc, char **argv)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, host_setup, host_teardown)
@@ -269,6 +371,7 @@ int main(int argc, char **argv)
         TEST(test_never_started),
         TEST(test_restart_of_a_created_one),
         TEST(test_restart_of_a_running_one),
+        TEST(test_restart_of_execs),
     };
     if (argc < 3)
         return 2;

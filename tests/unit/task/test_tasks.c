@@ -517,6 +517,33 @@ static void test_kill_while_starting(void **state)
     assert_int_equal(event_lines("/tasks/exit"), 1);
 }
 
+/* A signal that comes while an exec is being started is not lost, and nothing takes a kill back. */
+static void test_signal_while_exec_starts(void **state)
+{
+    (void)state;
+    run("web", "emu:sleep 3600");
+    expect_ok(begin_exec("web", "signalled", "emu:sleep 3600", ""), "exec");
+    expect_ok(begin_exec("web", "killed", "emu:sleep 3600", ""), "exec");
+    static const char *const ids[] = {"signalled", "killed"};
+    for (unsigned i = 0; i < 2; i++) {
+        host_faults("[{\"call\":\"HcsCreateProcess\",\"action\":\"hang\"}]");
+        struct request *start = begin_start_exec("web", ids[i]);
+        if (i == 1)
+            expect_ok(begin_kill_exec("web", ids[i], 9), "kill");
+        struct request *signal = begin_kill_exec("web", ids[i], 15);
+        assert_int_equal(request_answered(signal), i == 1);
+        host_faults(NULL);
+        expect_ok(start, "start");
+        expect_ok(signal, "signal");
+        struct answer exited = finish(begin_wait_exec("web", ids[i]));
+        assert_null(exited.error);
+        answer_free(&exited);
+    }
+    expect_ok(begin_kill("web", 9), "kill");
+    expect_exit("web");
+    delete ("web");
+}
+
 static void test_terminate_fails(void **state)
 {
     (void)state;
@@ -786,6 +813,7 @@ int main(int argc, char **argv)
         TEST(test_create_pending),
         TEST(test_start_hangs),
         TEST(test_kill_while_starting),
+        TEST(test_signal_while_exec_starts),
         TEST(test_terminate_fails),
         TEST(test_stuck),
         TEST(test_forced),
