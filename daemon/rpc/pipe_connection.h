@@ -9,6 +9,7 @@
 
 #include <stdatomic.h>
 
+#include "daemon/rpc/pipe_pool.h"
 #include "daemon/rpc/refusals.h"
 
 #define CALL_BUCKETS 256u
@@ -38,6 +39,7 @@ struct pipe_listener {
     char *pipe_text;
     wchar_t *pipe;
     PSECURITY_DESCRIPTOR descriptor;
+    struct pipe_pool *pool;
     HANDLE anchor; /* holds the name and takes no client; NULL where that does not work, once others hold it */
     bool held;     /* the anchor takes no client */
     TP_TIMER *timer;
