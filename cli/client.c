@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "daemon/rpc/grpc_engine.h"
 #include "daemon/rpc/pipe_dial.h"
 #include "daemon/rpc/pipe_endpoint.h"
 #include "daemon/rpc/status.h"
@@ -111,7 +112,7 @@ struct error *client_dial(const struct client_options *options, struct client **
     InitializeSRWLock(&client->lock);
     InitializeConditionVariable(&client->changed);
     client->containerd_namespace = str_copy(options->containerd_namespace);
-    pipe_endpoint_init();
+    grpc_engine_init();
     client->queue_functor = (grpc_completion_queue_functor){.functor_run = queue_done, .inlineable = 1};
     client->queue = grpc_completion_queue_create_for_callback(&client->queue_functor, NULL);
     grpc_arg args[] = {

@@ -12,11 +12,10 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "daemon/rpc/grpc_call.h"
+#include "daemon/rpc/grpc_engine.h"
 #include "daemon/rpc/pipe_access.h"
 #include "daemon/rpc/pipe_endpoint.h"
 
-/* Calls that gRPC may hand out before the first of them has asked for the next. */
-#define REQUESTS_OPEN 16u
 /* Of max_calls one process may have this part. */
 #define PROCESS_SHARE 8u
 /* So many it may have whatever others do. */
@@ -90,30 +89,22 @@ static void build_table(struct rpc_server *server)
 
 /* ---- calls ---- */
 
-static void on_request(void *context, bool ok);
-
-static void request_next(struct rpc_server *server)
-{
-    struct rpc_call *call = grpc_call_new(server);
-    step_init(&call->request_step, on_request, call);
-    if (grpc_server_request_call(server->grpc, &call->call, &call->details, &call->metadata, server->queue,
-                                 server->queue, &call->request_step.functor) != GRPC_CALL_OK)
-        grpc_call_unref_ours(call); /* shutting down */
-}
-
 static void on_request(void *context, bool ok)
 {
     struct rpc_call *call = context;
-    if (!ok) { /* shutting down: nobody called */
-        call->call = NULL;
-        grpc_call_unref_ours(call);
-        return;
-    }
-    struct rpc_server *server = call->server;
-    atomic_fetch_add(&server->calls, 1);
-    atomic_fetch_add(&server->begun, 1);
-    request_next(server);
+    (void)ok;
+    atomic_fetch_add(&call->server->begun, 1);
     grpc_call_begin(call);
+}
+
+/* gRPC fills it in, and runs its step. */
+static void take(void *context, struct pipe_endpoint_call *ret_call)
+{
+    struct rpc_server *server = context;
+    struct rpc_call *call = grpc_call_new(server);
+    atomic_fetch_add(&server->calls, 1);
+    step_init(&call->request_step, on_request, call);
+    *ret_call = (struct pipe_endpoint_call){&call->request_step.functor, &call->call, &call->metadata, &call->details};
 }
 
 struct pipe_connection *rpc_server_connection(struct rpc_server *server, const char *peer)
@@ -282,10 +273,11 @@ struct error *rpc_server_open(const struct rpc_server_options *options, struct r
     build_table(server);
     step_init(&server->shutdown_step, set_event, server->shut_down);
     step_init(&server->queue_step, set_event, server->queue_ended);
-    pipe_endpoint_init();
+    grpc_engine_init();
     server->queue = grpc_completion_queue_create_for_callback(&server->queue_step.functor, NULL);
     server->grpc = make_grpc(&server->options);
     grpc_server_register_completion_queue(server->grpc, server->queue, NULL);
+    pipe_endpoint_on_call(server->grpc, server->queue, take, server);
     pipe_endpoint_attach(server->grpc, server->listener);
     *ret_server = server;
     return NULL;
@@ -295,8 +287,6 @@ void rpc_server_start(struct rpc_server *server)
 {
     server->started = true;
     grpc_server_start(server->grpc);
-    for (unsigned i = 0; i < REQUESTS_OPEN; i++)
-        request_next(server);
 }
 
 void rpc_server_drain(struct rpc_server *server)

@@ -1,8 +1,9 @@
 /* The gRPC server on the pipe: answers tables of struct rpc_service (call.h) with gRPC C core.
  *
- * There is no polling thread: requests, and all that follows from them, run on the threads of the process's pool on which
- * the pipe's reads complete. Handlers of different connections run at the same time, so that one that is slow holds up its
- * own client only. What rpc_call_… is asked to do from another thread is handed to the pool, so that a handler's function is
+ * There is no polling thread: requests, and all that follows from them, run on the threads of the pool on which
+ * the pipe's reads complete (pipe_pool.h). Handlers of different connections run at the same time, so that one that is slow holds up its
+ * own client only; but a connection's next few calls are read only once its last ones have been taken up (pipe_endpoint.h), so that
+ * one that asks for much waits itself. What rpc_call_… is asked to do from another thread is handed to the pool, so that a handler's function is
  * never called back from inside it. */
 #ifndef HCSD_DAEMON_RPC_GRPC_SERVER_H
 #define HCSD_DAEMON_RPC_GRPC_SERVER_H
@@ -24,7 +25,8 @@ struct rpc_server_options {
     /* 0 means the default, in brackets; those of the pipe are in pipe_listener.h. */
     unsigned handshake_ms, stall_ms, max_connections, max_user_connections, max_process_connections, max_handshakes;
     unsigned max_message; /* [16 MiB] bytes of one request message */
-    unsigned max_streams; /* [1,024] calls of one connection at a time; more wait at the client */
+    unsigned
+        max_streams; /* [1,024] calls of one connection at a time; more wait at the client. Twice as many end the connection */
     unsigned
         max_calls; /* [8,192] calls of all clients at a time, 7/8 of them of one user, 1/8 of one process (and as many again in processes with at most 64); more are
                              RESOURCE_EXHAUSTED: who floods hcsd does so to itself */

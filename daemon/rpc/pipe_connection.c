@@ -144,6 +144,11 @@ struct pipe_stream *pipe_connection_stream(struct pipe_connection *connection)
     return connection->stream;
 }
 
+void pipe_connection_run_last(struct pipe_connection *connection, void (*run)(void *context), void *context)
+{
+    pipe_pool_run_last(connection->listener->pool, run, context);
+}
+
 void pipe_connection_peer(const struct pipe_connection *connection, char peer[PIPE_PEER_SIZE])
 {
     snprintf(peer, PIPE_PEER_SIZE, "npipe:conn=%" PRIu64 ";pid=%" PRIu32 ";slot=%u", connection->number,

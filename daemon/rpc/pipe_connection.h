@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "daemon/rpc/pipe_access.h"
+#include "daemon/rpc/pipe_pool.h"
 #include "daemon/rpc/refusals.h"
 
 #define CALL_BUCKETS 256u
@@ -40,6 +41,7 @@ struct pipe_listener {
     wchar_t *pipe;
     SRWLOCK access_lock; /* `access`; taken before `lock`. Changing it takes both */
     struct pipe_access access;
+    struct pipe_pool *pool;
     HANDLE anchor; /* holds the name and takes no client; NULL where that does not work, once others hold it */
     bool held;     /* the anchor takes no client */
     TP_TIMER *timer;

@@ -5,27 +5,23 @@
 
 #include <windows.h>
 
-#include <chrono>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
-#include <grpc/event_engine/event_engine.h>
 #include <grpc/grpc_security.h>
 #include <grpc/slice_buffer.h>
 #include <grpc/support/log.h>
 
+#include "daemon/rpc/frames.h"
+#include "daemon/rpc/grpc_scope.h"
 #include "src/core/ext/transport/chttp2/transport/chttp2_transport.h"
+#include "src/core/ext/transport/chttp2/transport/internal.h"
 #include "src/core/lib/channel/channel_args_preconditioning.h"
 #include "src/core/lib/config/core_configuration.h"
 #include "src/core/lib/iomgr/endpoint.h"
 #include "src/core/lib/iomgr/exec_ctx.h"
-#include "src/core/lib/iomgr/executor.h"
 #include "src/core/lib/iomgr/iomgr_internal.h"
-#include "src/core/lib/iomgr/timer.h"
-#include "src/core/lib/iomgr/timer_heap.h"
-#include "src/core/lib/iomgr/timer_manager.h"
 #include "src/core/lib/security/credentials/credentials.h"
 #include "src/core/lib/surface/channel.h"
 #include "src/core/lib/surface/server.h"
@@ -33,14 +29,6 @@
 namespace {
 
 using grpc_core::ExecCtx;
-using grpc_event_engine::experimental::EventEngine;
-
-// Both contexts of a thread that is gRPC's own. The "internal" flags keep a last grpc_shutdown that happens in here from
-// waiting for the very endpoint that this thread still holds.
-struct GrpcScope {
-    grpc_core::ApplicationCallbackExecCtx app{GRPC_APP_CALLBACK_EXEC_CTX_FLAG_IS_INTERNAL_THREAD};
-    ExecCtx exec{GRPC_EXEC_CTX_FLAG_IS_INTERNAL_THREAD};
-};
 
 // ---- endpoint: a grpc_endpoint over a pipe_stream ----
 
@@ -56,6 +44,22 @@ constexpr uint32_t kReadsUntilSmall = 16;
 // pin a large buffer for each.
 constexpr uint32_t kReadShare = 2;
 
+// Server side: what a client sends is taken in turns, and a turn begins when the calls that the one before brought have been
+// taken up. So many frames a turn has at most: a frame may be a call, and a read holds thousands of them.
+constexpr unsigned kTurnFrames = 64;
+constexpr uint32_t kPrefaceSize = 24; // before the first frame
+// So many turns follow each other on a thread; then, and after a turn that did not take all that was read, others go first.
+constexpr unsigned kTurnsInARow = 4;
+
+struct Endpoint;
+
+// What begins an endpoint's next turn.
+struct Turn {
+    grpc_completion_queue_functor functor; // first
+    Endpoint *ep;
+    bool again;
+};
+
 struct Endpoint {
     grpc_endpoint base;             // first: a grpc_endpoint * is an Endpoint *
     grpc_iomgr_object iomgr_object; // grpc_shutdown waits until it is unregistered
@@ -70,6 +74,11 @@ struct Endpoint {
     uint32_t small_reads = 0; // in a row
     grpc_slice_buffer *read_slices;
     grpc_closure *read_done;
+    // Server side.
+    Turn turn;
+    unsigned turns = 0; // that followed each other on this thread
+    struct frames frames;
+    grpc_slice_buffer held; // read, and not taken yet
     // The write in flight.
     grpc_slice_buffer *write_slices;
     grpc_closure *write_done;
@@ -101,6 +110,7 @@ uint32_t StartRead(Endpoint *ep, uint32_t *size)
 
 void TakeRead(Endpoint *ep, uint32_t size)
 {
+    grpc_slice_buffer *slices = ep->connection != nullptr ? &ep->held : ep->read_slices;
     if (size == ep->read_size) {
         ep->read_size = std::min(ep->read_size * 4, kReadMost);
         ep->small_reads = 0;
@@ -111,20 +121,49 @@ void TakeRead(Endpoint *ep, uint32_t size)
         ep->small_reads = 0;
     }
     if (size < GRPC_SLICE_LENGTH(ep->room) / kReadShare) {
-        grpc_slice_buffer_add(ep->read_slices, grpc_slice_from_copied_buffer(
-                                                   reinterpret_cast<char *>(GRPC_SLICE_START_PTR(ep->room)), size));
+        grpc_slice_buffer_add(
+            slices, grpc_slice_from_copied_buffer(reinterpret_cast<char *>(GRPC_SLICE_START_PTR(ep->room)), size));
         if (GRPC_SLICE_LENGTH(ep->room) > ep->read_size) {
             grpc_slice_unref(ep->room);
             ep->room = grpc_empty_slice();
         }
     } else {
-        grpc_slice_buffer_add(ep->read_slices, grpc_slice_sub_no_ref(ep->room, 0, size));
+        grpc_slice_buffer_add(slices, grpc_slice_sub_no_ref(ep->room, 0, size));
         ep->room = grpc_empty_slice();
     }
 }
 
+// Moves what a turn may have of what is held.
+void TakeTurn(Endpoint *ep, grpc_slice_buffer *slices)
+{
+    unsigned budget = kTurnFrames;
+    while (ep->held.length > 0 && budget > 0) {
+        grpc_slice slice = grpc_slice_buffer_take_first(&ep->held);
+        size_t size = frames_take(&ep->frames, GRPC_SLICE_START_PTR(slice), GRPC_SLICE_LENGTH(slice), &budget);
+        if (size < GRPC_SLICE_LENGTH(slice))
+            grpc_slice_buffer_undo_take_first(&ep->held, grpc_slice_split_tail(&slice, size));
+        grpc_slice_buffer_add(slices, slice);
+    }
+}
+
+void Deliver(void *context)
+{
+    Endpoint *ep = static_cast<Endpoint *>(context);
+    GrpcScope scope;
+    uint32_t code = ERROR_SUCCESS;
+    if (pipe_stream_is_down(ep->stream)) {
+        code = ERROR_OPERATION_ABORTED;
+        grpc_slice_buffer_reset_and_unref(&ep->held);
+    }
+    TakeTurn(ep, ep->read_slices);
+    ExecCtx::Run(DEBUG_LOCATION, ep->read_done, Result(ep, "pipe read", code));
+}
+
 void ReadDone(Endpoint *ep, uint32_t code, uint32_t size)
 {
+    unsigned turns = ep->turns;
+    ep->turns = 0; // once the read is under way, another thread goes on with it
+    bool at_once = size == 0;
     // A peer's empty write ends a read with nothing: read on. The end of the stream is an error.
     while (code == ERROR_SUCCESS && size == 0)
         code = StartRead(ep, &size);
@@ -132,7 +171,32 @@ void ReadDone(Endpoint *ep, uint32_t code, uint32_t size)
         return;
     if (code == ERROR_SUCCESS)
         TakeRead(ep, size);
-    ExecCtx::Run(DEBUG_LOCATION, ep->read_done, Result(ep, "pipe read", code));
+    if (code != ERROR_SUCCESS || ep->connection == nullptr) {
+        ExecCtx::Run(DEBUG_LOCATION, ep->read_done, Result(ep, "pipe read", code));
+    } else if (at_once && turns == kTurnsInARow) {
+        pipe_connection_run_last(ep->connection, Deliver, ep);
+    } else {
+        ep->turns = at_once ? turns + 1 : 0;
+        Deliver(ep);
+    }
+}
+
+// The callbacks of what the last turn brought run on this thread one after the other, and so does this. It comes in before
+// the calls that were found, and behind them when it stands in line once more.
+void BeginTurn(grpc_completion_queue_functor *functor, int)
+{
+    Turn *turn = reinterpret_cast<Turn *>(functor);
+    Endpoint *ep = turn->ep;
+    if (turn->again) {
+        turn->again = false;
+        grpc_core::ApplicationCallbackExecCtx::Enqueue(functor, 1);
+        return;
+    }
+    GrpcScope scope;
+    if (ep->held.length > 0)
+        pipe_connection_run_last(ep->connection, Deliver, ep);
+    else
+        ReadDone(ep, ERROR_SUCCESS, 0);
 }
 
 // Pipes have no gather write: what lies in several slices is copied together.
@@ -198,6 +262,7 @@ void OnClosed(void *context)
     if (ep->connection != nullptr)
         pipe_connection_closed(ep->connection);
     grpc_slice_unref(ep->room);
+    grpc_slice_buffer_destroy(&ep->held);
     gpr_mu_destroy(&ep->mu);
     grpc_iomgr_unregister_object(&ep->iomgr_object);
     delete ep;
@@ -216,7 +281,12 @@ void EndpointRead(grpc_endpoint *base, grpc_slice_buffer *slices, grpc_closure *
     grpc_slice_buffer_reset_and_unref(slices);
     ep->read_slices = slices;
     ep->read_done = done;
-    ReadDone(ep, ERROR_SUCCESS, 0);
+    if (ep->connection == nullptr) {
+        ReadDone(ep, ERROR_SUCCESS, 0);
+        return;
+    }
+    ep->turn.again = true;
+    grpc_core::ApplicationCallbackExecCtx::Enqueue(&ep->turn.functor, 1);
 }
 
 void EndpointWrite(grpc_endpoint *base, grpc_slice_buffer *slices, grpc_closure *done, void *, int)
@@ -263,6 +333,10 @@ Endpoint *NewEndpoint(pipe_connection *connection, std::string peer)
     ep->base.vtable = &kVtable;
     ep->connection = connection;
     ep->peer = std::move(peer);
+    ep->turn.functor = {.functor_run = BeginTurn, .inlineable = 1, .internal_success = 0, .internal_next = nullptr};
+    ep->turn.ep = ep;
+    frames_init(&ep->frames, kPrefaceSize);
+    grpc_slice_buffer_init(&ep->held);
     gpr_mu_init(&ep->mu);
     grpc_iomgr_register_object(&ep->iomgr_object, "npipe");
     return ep;
@@ -318,6 +392,12 @@ class Listener : public grpc_core::Server::ListenerInterface {
 
         grpc_core::ChannelArgs args = self->server_->channel_args();
         grpc_transport *transport = grpc_create_chttp2_transport(args, &ep->base, /*is_client=*/false);
+        // gRPC holds a client to the limit once it has acknowledged it; one that never does has none. Twice as much is what
+        // nobody has who waits for the answers.
+        grpc_chttp2_transport *chttp2 = reinterpret_cast<grpc_chttp2_transport *>(transport);
+        uint32_t most = chttp2->settings[GRPC_LOCAL_SETTINGS][GRPC_CHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS];
+        chttp2->settings[GRPC_ACKED_SETTINGS][GRPC_CHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS] =
+            most > UINT32_MAX / 2 ? most : 2 * most;
         grpc_error_handle error = self->server_->SetupTransport(transport, nullptr, args, nullptr);
         if (!error.ok()) {
             gpr_log(GPR_ERROR, "pipe transport: %s", grpc_core::StatusToString(error).c_str());
@@ -326,7 +406,8 @@ class Listener : public grpc_core::Server::ListenerInterface {
         }
         grpc_slice_buffer *read = static_cast<grpc_slice_buffer *>(gpr_malloc(sizeof *read));
         grpc_slice_buffer_init(read);
-        grpc_slice_buffer_add(read, grpc_slice_from_copied_buffer(reinterpret_cast<const char *>(first), size));
+        grpc_slice_buffer_add(&ep->held, grpc_slice_from_copied_buffer(reinterpret_cast<const char *>(first), size));
+        TakeTurn(ep, read);
         grpc_chttp2_transport_start_reading(transport, read, nullptr, nullptr);
     }
 
@@ -335,218 +416,7 @@ class Listener : public grpc_core::Server::ListenerInterface {
     grpc_closure *done_ = nullptr;
 };
 
-// ---- timers: one heap, one timer of the thread pool, and a wake-up only when one is due ----
-//
-// gRPC's own have a thread, and wake each of their shards at least once a second, and as often as every 10 ms after short
-// timers, whether or not there is a timer. Here nothing happens before the earliest deadline. The pool's timer is not set
-// anew for a deadline behind the one it is set for already, so that a row of calls with equal timeouts costs nothing.
-
-constexpr int64_t kNever = INT64_MAX;
-
-gpr_mu g_timer_mu; // the three below, and every timer's `pending`
-grpc_timer_heap g_timers;
-int64_t g_timer_wake; // when g_timer fires
-bool g_timers_up;
-PTP_TIMER g_timer;
-
-int64_t MillisecondsOf(grpc_core::Timestamp time)
-{
-    return static_cast<int64_t>(time.milliseconds_after_process_epoch());
-}
-
-void ArmLocked(int64_t deadline)
-{
-    g_timer_wake = deadline;
-    int64_t left = deadline - MillisecondsOf(grpc_core::Timestamp::Now());
-    int64_t relative = -10000 * std::max<int64_t>(left + 1, 1);
-    FILETIME due = {static_cast<DWORD>(relative), static_cast<DWORD>(relative >> 32)};
-    SetThreadpoolTimer(g_timer, &due, 0, 0);
-}
-
-void TimerInit(grpc_timer *timer, grpc_core::Timestamp deadline, grpc_closure *closure)
-{
-    timer->closure = closure;
-    timer->deadline = MillisecondsOf(deadline);
-    gpr_mu_lock(&g_timer_mu);
-    bool up = timer->pending = g_timers_up;
-    if (up) {
-        grpc_timer_heap_add(&g_timers, timer);
-        if (timer->deadline < g_timer_wake)
-            ArmLocked(timer->deadline);
-    }
-    gpr_mu_unlock(&g_timer_mu);
-    if (!up)
-        ExecCtx::Run(DEBUG_LOCATION, closure, GRPC_ERROR_CREATE("timers are shut down"));
-}
-
-void TimerCancel(grpc_timer *timer)
-{
-    gpr_mu_lock(&g_timer_mu);
-    bool pending = g_timers_up && timer->pending;
-    if (pending) {
-        timer->pending = false;
-        grpc_timer_heap_remove(&g_timers, timer);
-    }
-    gpr_mu_unlock(&g_timer_mu);
-    if (pending)
-        ExecCtx::Run(DEBUG_LOCATION, timer->closure, absl::CancelledError());
-}
-
-// Runs what is due at `now`.
-bool FireLocked(int64_t now, const grpc_error_handle &error)
-{
-    bool fired = false;
-    while (!grpc_timer_heap_is_empty(&g_timers) && grpc_timer_heap_top(&g_timers)->deadline <= now) {
-        grpc_timer *timer = grpc_timer_heap_top(&g_timers);
-        grpc_timer_heap_pop(&g_timers);
-        timer->pending = false;
-        ExecCtx::Run(DEBUG_LOCATION, timer->closure, error);
-        fired = true;
-    }
-    return fired;
-}
-
-void CALLBACK OnTimer(PTP_CALLBACK_INSTANCE, void *, PTP_TIMER)
-{
-    GrpcScope scope;
-    gpr_mu_lock(&g_timer_mu);
-    if (g_timers_up) {
-        FireLocked(MillisecondsOf(grpc_core::Timestamp::Now()), absl::OkStatus());
-        g_timer_wake = kNever;
-        if (!grpc_timer_heap_is_empty(&g_timers))
-            ArmLocked(grpc_timer_heap_top(&g_timers)->deadline);
-    }
-    gpr_mu_unlock(&g_timer_mu);
-}
-
-// Asked by gRPC's shutdown, for which everything is due, and by its timer thread, which we end.
-grpc_timer_check_result TimerCheck(grpc_core::Timestamp *)
-{
-    grpc_core::Timestamp now = grpc_core::Timestamp::Now();
-    if (now != grpc_core::Timestamp::InfFuture())
-        return GRPC_TIMERS_CHECKED_AND_EMPTY;
-    gpr_mu_lock(&g_timer_mu);
-    bool fired = FireLocked(MillisecondsOf(now), GRPC_ERROR_CREATE("timers are shut down"));
-    gpr_mu_unlock(&g_timer_mu);
-    return fired ? GRPC_TIMERS_FIRED : GRPC_TIMERS_CHECKED_AND_EMPTY;
-}
-
-void TimersInit()
-{
-    gpr_mu_lock(&g_timer_mu);
-    grpc_timer_heap_init(&g_timers);
-    g_timer_wake = kNever;
-    g_timer = CreateThreadpoolTimer(OnTimer, nullptr, nullptr);
-    GPR_ASSERT(g_timer != nullptr);
-    g_timers_up = true;
-    gpr_mu_unlock(&g_timer_mu);
-}
-
-void TimersShutdown()
-{
-    gpr_mu_lock(&g_timer_mu);
-    g_timers_up = false;
-    FireLocked(kNever, GRPC_ERROR_CREATE("timers are shut down"));
-    grpc_timer_heap_destroy(&g_timers);
-    gpr_mu_unlock(&g_timer_mu);
-    SetThreadpoolTimer(g_timer, nullptr, 0, 0);
-    WaitForThreadpoolTimerCallbacks(g_timer, TRUE);
-    CloseThreadpoolTimer(g_timer);
-}
-
-grpc_timer_vtable g_timer_vtable = {TimerInit, TimerCancel, TimerCheck, TimersInit, TimersShutdown, [] {}};
-
-// ---- task pool: what gRPC runs elsewhere runs on the process's thread pool ----
-//
-// gRPC's own engine keeps threads, a completion port and a second set of timers. With a pipe's direct channels nothing
-// asks for its sockets, resolvers or timers.
-
-class Pool : public EventEngine {
-  public:
-    void Run(Closure *closure) override
-    {
-        Run([closure] { closure->Run(); });
-    }
-
-    void Run(absl::AnyInvocable<void()> task) override
-    {
-        auto *heap = new absl::AnyInvocable<void()>(std::move(task));
-        if (!TrySubmitThreadpoolCallback(RunOne, heap, nullptr))
-            RunOne(nullptr, heap); // no resources: here, rather than never
-    }
-
-    TaskHandle RunAfter(Duration, Closure *) override
-    {
-        Missing("RunAfter");
-    }
-    TaskHandle RunAfter(Duration, absl::AnyInvocable<void()>) override
-    {
-        Missing("RunAfter");
-    }
-    bool Cancel(TaskHandle) override
-    {
-        return false;
-    }
-    bool IsWorkerThread() override
-    {
-        return false;
-    }
-    std::unique_ptr<DNSResolver> GetDNSResolver(const DNSResolver::ResolverOptions &) override
-    {
-        Missing("GetDNSResolver");
-    }
-    bool CancelConnect(ConnectionHandle) override
-    {
-        return false;
-    }
-
-    ConnectionHandle Connect(OnConnectCallback, const ResolvedAddress &,
-                             const grpc_event_engine::experimental::EndpointConfig &,
-                             grpc_event_engine::experimental::MemoryAllocator, Duration) override
-    {
-        Missing("Connect");
-    }
-
-    absl::StatusOr<std::unique_ptr<EventEngine::Listener>>
-    CreateListener(EventEngine::Listener::AcceptCallback, absl::AnyInvocable<void(absl::Status)>,
-                   const grpc_event_engine::experimental::EndpointConfig &,
-                   std::unique_ptr<grpc_event_engine::experimental::MemoryAllocatorFactory>) override
-    {
-        return absl::UnimplementedError("hcsd has no sockets");
-    }
-
-  private:
-    static void CALLBACK RunOne(PTP_CALLBACK_INSTANCE, void *context)
-    {
-        std::unique_ptr<absl::AnyInvocable<void()>> task(static_cast<absl::AnyInvocable<void()> *>(context));
-        (*task)();
-    }
-
-    [[noreturn]] static void Missing(const char *what)
-    {
-        gpr_log(GPR_ERROR, "hcsd's task pool was asked for %s, which nothing on a pipe needs", what);
-        abort();
-    }
-};
-
 } // namespace
-
-extern "C" void pipe_endpoint_init(void)
-{
-    static std::once_flag prepared;
-    std::call_once(prepared, [] {
-        gpr_mu_init(&g_timer_mu);
-        grpc_set_default_iomgr_platform();
-        grpc_set_timer_impl(&g_timer_vtable);
-        grpc_event_engine::experimental::SetEventEngineFactory([] { return std::make_unique<Pool>(); });
-    });
-    grpc_init();
-    // Threads that would never have anything to do: the timers', and those of the two executors, whose work is then done by
-    // the thread that has it (as gRPC does it itself around a fork).
-    ExecCtx exec_ctx;
-    grpc_timer_manager_set_threading(false);
-    grpc_core::Executor::SetThreadingAll(false);
-}
 
 extern "C" void pipe_endpoint_attach(grpc_server *server, struct pipe_listener *listener)
 {
@@ -554,11 +424,21 @@ extern "C" void pipe_endpoint_attach(grpc_server *server, struct pipe_listener *
     grpc_core::Server::FromC(server)->AddListener(grpc_core::MakeOrphanable<Listener>(listener));
 }
 
+extern "C" void pipe_endpoint_on_call(grpc_server *server, grpc_completion_queue *queue,
+                                      void (*take)(void *context, struct pipe_endpoint_call *ret_call), void *context)
+{
+    grpc_core::Server::FromC(server)->SetBatchMethodAllocator(queue, [queue, take, context] {
+        pipe_endpoint_call call;
+        take(context, &call);
+        return grpc_core::Server::BatchCallAllocation{call.tag, call.call, call.metadata, call.details, queue};
+    });
+}
+
 extern "C" grpc_channel *pipe_endpoint_channel(void *handle, const grpc_channel_args *args)
 {
     ExecCtx exec_ctx;
     Endpoint *ep = NewEndpoint(nullptr, "npipe:server");
-    ep->stream = pipe_stream_open(handle, &kStreamHandler, ep);
+    ep->stream = pipe_stream_open(handle, nullptr, &kStreamHandler, ep);
     if (ep->stream == nullptr) {
         OnClosed(ep);
         return nullptr;

@@ -361,7 +361,8 @@ static struct pipe_connection *instance_new(struct pipe_listener *listener)
     struct pipe_connection *connection = mem_new(struct pipe_connection);
     connection->listener = listener;
     atomic_init(&connection->references, 1);
-    connection->stream = pipe_stream_open(handle, &handshake_handler, connection);
+    connection->stream =
+        pipe_stream_open(handle, pipe_pool_environment(listener->pool), &handshake_handler, connection);
     if (connection->stream == NULL) {
         free(connection);
         return NULL;
@@ -431,6 +432,8 @@ struct error *pipe_listener_open(const struct pipe_listener_options *options, st
         error = pipe_access_parse(options->sddl, &listener->access);
     if (error == NULL)
         error = pipe_name_hold(listener->pipe, listener->access.descriptor, &handle, &listener->held);
+    if (error == NULL)
+        error = pipe_pool_open(&listener->pool);
     if (error == NULL && (listener->timer = CreateThreadpoolTimer(on_timer, listener, NULL)) == NULL)
         error = error_win32(GetLastError(), "CreateThreadpoolTimer", NULL, NULL);
     listener->anchor = handle;
@@ -503,6 +506,7 @@ void pipe_listener_close(struct pipe_listener *listener)
     }
     if (listener->anchor != NULL)
         CloseHandle(listener->anchor);
+    pipe_pool_close(listener->pool);
     pipe_access_free(&listener->access);
     free(listener->slots);
     free(listener->pipe);

@@ -47,7 +47,8 @@ struct error *pipe_listener_open(const struct pipe_listener_options *options,
                                  struct pipe_listener **ret_listener) ERROR_MUST_CHECK;
 
 /* `serve` takes over the stream of an identified client, with what was read of it so far; it sets a handler of its own, and
- * calls pipe_connection_closed from that handler's `closed`. It is called on a thread of the pool. */
+ * calls pipe_connection_closed from that handler's `closed`. It is called on a thread of the listener's pool (pipe_pool.h), and so
+ * is that handler. */
 void pipe_listener_start(struct pipe_listener *listener,
                          void (*serve)(void *context, struct pipe_connection *connection, const uint8_t *first,
                                        size_t size),
@@ -91,6 +92,8 @@ uint64_t pipe_connection_number(const struct pipe_connection *connection);
 /* Valid from `serve` on, for as long as the connection is referenced. */
 const struct pipe_identity *pipe_connection_identity(const struct pipe_connection *connection);
 struct pipe_stream *pipe_connection_stream(struct pipe_connection *connection);
+/* Runs it on a thread that serves clients, behind everything that waits for one. */
+void pipe_connection_run_last(struct pipe_connection *connection, void (*run)(void *context), void *context);
 
 /* "npipe:conn=7;pid=12;slot=3", and back. */
 #define PIPE_PEER_SIZE 80

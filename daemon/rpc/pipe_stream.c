@@ -43,13 +43,14 @@ static void CALLBACK on_io(TP_CALLBACK_INSTANCE *instance, void *context, void *
     unref(stream);
 }
 
-struct pipe_stream *pipe_stream_open(void *handle, const struct pipe_stream_handler *handler, void *context)
+struct pipe_stream *pipe_stream_open(void *handle, void *environment, const struct pipe_stream_handler *handler,
+                                     void *context)
 {
     struct pipe_stream *stream = mem_new(struct pipe_stream);
     stream->handle = handle;
     stream->handler = handler;
     stream->context = context;
-    stream->io = CreateThreadpoolIo(handle, on_io, stream, NULL);
+    stream->io = CreateThreadpoolIo(handle, on_io, stream, environment);
     if (stream->io == NULL) {
         DWORD code = GetLastError();
         CloseHandle(handle);
@@ -144,6 +145,14 @@ bool pipe_stream_with_handle(struct pipe_stream *stream, void (*use)(void *handl
         use(stream->handle, context);
     ReleaseSRWLockExclusive(&stream->lock);
     return open;
+}
+
+bool pipe_stream_is_down(struct pipe_stream *stream)
+{
+    AcquireSRWLockShared(&stream->lock);
+    bool down = stream->down;
+    ReleaseSRWLockShared(&stream->lock);
+    return down;
 }
 
 /* Not DisconnectNamedPipe: that would throw away what the peer has not read yet. */

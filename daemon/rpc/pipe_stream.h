@@ -1,5 +1,5 @@
 /* One connected end of a named pipe: overlapped connect, read and write, whose completions arrive on the process's thread
- * pool. Knows nothing of gRPC. At most one read (or connect) and one write are in flight at a time.
+ * pool, or on another. Knows nothing of gRPC. At most one read (or connect) and one write are in flight at a time.
  *
  * An operation either ends at once, and its result is returned, or returns ERROR_IO_PENDING, and `done` is called later
  * from a thread of the pool, never from inside a function of this header. Thread-safe; nothing here blocks. */
@@ -31,8 +31,10 @@ struct pipe_stream_handler {
 #define PIPE_STREAM_CHUNK 65536u
 
 /* Takes `handle` (a HANDLE opened with FILE_FLAG_OVERLAPPED), also on failure. Returns NULL when the system has no
- * resources (GetLastError tells). `handler` must stay; it and `context` can be replaced while nothing is in flight. */
-struct pipe_stream *pipe_stream_open(void *handle, const struct pipe_stream_handler *handler, void *context);
+ * resources (GetLastError tells). `handler` must stay; it and `context` can be replaced while nothing is in flight.
+ * `environment` (a PTP_CALLBACK_ENVIRON) says whose threads completions arrive on; NULL: the process's pool. */
+struct pipe_stream *pipe_stream_open(void *handle, void *environment, const struct pipe_stream_handler *handler,
+                                     void *context);
 void pipe_stream_set_handler(struct pipe_stream *stream, const struct pipe_stream_handler *handler, void *context);
 
 /* Server side: waits for a client. ERROR_PIPE_CONNECTED counts as success and is returned as 0. */
@@ -48,6 +50,7 @@ uint64_t pipe_stream_write_age_ms(const struct pipe_stream *stream);
  * lock that every operation takes: for quick calls on the handle only. */
 bool pipe_stream_with_handle(struct pipe_stream *stream, void (*use)(void *handle, void *context), void *context);
 
+bool pipe_stream_is_down(struct pipe_stream *stream);
 /* Ends every operation with an error and closes the handle, so that the peer sees the end after what was written. */
 void pipe_stream_shutdown(struct pipe_stream *stream);
 /* Shuts down and drops the owner's hold; `closed` follows. */

@@ -9,3 +9,4 @@ root=$(realpath "$here/../..")
 export HCSD_BUILD_DIR=$root/build/windows HCSD_WINE_DIR=$root/build/wine HCSD_WINE_RUN=$root/cmake/wine-run.sh
 python3 "$here/../integration/export/bench_export.py"
 python3 "$here/bench_freeze.py"
+python3 "$here/bench_hostile.py"

@@ -143,7 +143,7 @@ int wmain(int count, wchar_t **arguments)
         fprintf(stderr, "bench_server: %s\n", error_text(error));
         return 1;
     }
-    grpc_init(); /* not pipe_endpoint_init: gRPC as it comes, with its own timers and threads */
+    grpc_init(); /* not grpc_engine_init: gRPC as it comes, with its own timers and threads */
     chunk = grpc_slice_malloc(CHUNK);
     memset(GRPC_SLICE_START_PTR(chunk), 'x', CHUNK);
     memcpy(GRPC_SLICE_START_PTR(chunk), "\x12\xfc\xff\x03", 4); /* a StateResponse whose `bundle` is the rest */

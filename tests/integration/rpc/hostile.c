@@ -1,7 +1,8 @@
 /* Clients that mean no good, all at once for a while, or one that behaves.
  *
- *   hostile.exe attack SECONDS [KIND]     prints one JSON line: how often each kind of attack was made, and what was unexpected
- *   hostile.exe good SECONDS       one connection, one call after another: {"calls","errors","first_error","p50_us","p99_us"}
+ *   hostile.exe attack PIPE SECONDS [KIND]   prints one JSON line: how often each kind of attack was made, and what was unexpected
+ *   hostile.exe good PIPE SECONDS            one connection, one call after another:
+ *                                            {"calls","errors","first_error","p50_us","p99_us","max_us"}
  *
  * The attackers speak to the pipe directly: no library stands between them and what they write. */
 #include "containerd/task/v3/shim.pb-c.h" /* first: it has members that <stdio.h> makes macros of */
@@ -19,12 +20,12 @@
 #include "cli/client.h"
 #include "hcsd/v1/tasks.pb-c.h"
 
-#define PIPE     L"\\\\.\\pipe\\hcsd"
 #define STREAMS  10000u
 #define OVERSIZE (20u << 20) /* above the 16 MiB of a message */
 #define GOOD_MAX 2000000u
 
 static const char PREFACE[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+static const wchar_t *pipe_name;
 static uint64_t end_ms;
 
 static bool is_over(void)
@@ -35,10 +36,10 @@ static bool is_over(void)
 /* A connection, or INVALID_HANDLE_VALUE: refused, or all instances are busy with others like us. */
 static HANDLE dial(void)
 {
-    HANDLE pipe = CreateFileW(PIPE, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING,
+    HANDLE pipe = CreateFileW(pipe_name, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING,
                               FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION, NULL);
     if (pipe == INVALID_HANDLE_VALUE)
-        WaitNamedPipeW(PIPE, 100);
+        WaitNamedPipeW(pipe_name, 100);
     return pipe;
 }
 
@@ -334,7 +335,8 @@ static int compare(const void *a, const void *b)
 static int behave(void)
 {
     struct client *client = NULL;
-    struct error *error = client_dial(&(struct client_options){.dial_ms = 30000}, &client);
+    char *address = text_from_utf16z(pipe_name);
+    struct error *error = client_dial(&(struct client_options){.address = address, .dial_ms = 30000}, &client);
     uint32_t *times = mem_new_array(GOOD_MAX, uint32_t);
     size_t calls = 0, errors = 0;
     char *first = NULL;
@@ -365,9 +367,11 @@ static int behave(void)
         if (*at == '"' || *at == '\\')
             *at = '\'';
     qsort(times, calls, sizeof *times, compare);
-    printf("{\"calls\":%zu,\"errors\":%zu,\"first_error\":\"%s\",\"p50_us\":%u,\"p99_us\":%u}\n", calls, errors,
-           first != NULL ? first : "", calls > 0 ? times[calls / 2] : 0, calls > 0 ? times[calls * 99 / 100] : 0);
+    printf("{\"calls\":%zu,\"errors\":%zu,\"first_error\":\"%s\",\"p50_us\":%u,\"p99_us\":%u,\"max_us\":%u}\n", calls,
+           errors, first != NULL ? first : "", calls > 0 ? times[calls / 2] : 0,
+           calls > 0 ? times[calls * 99 / 100] : 0, calls > 0 ? times[calls - 1] : 0);
     client_close(client);
+    free(address);
     free(first);
     free(times);
     return 0;
@@ -376,16 +380,17 @@ static int behave(void)
 int wmain(int argc, wchar_t **argv); /* mingw declares none */
 int wmain(int argc, wchar_t **argv)
 {
-    if (argc != 3 && argc != 4) {
-        fputs("usage: hostile.exe attack|good SECONDS [KIND]\n", stderr);
+    if (argc != 4 && argc != 5) {
+        fputs("usage: hostile.exe attack|good PIPE SECONDS [KIND]\n", stderr);
         return 2;
     }
-    for (size_t i = 0; argc == 4 && i < ATTACKS; i++) {
-        char *kind = text_from_utf16z(argv[3]);
+    for (size_t i = 0; argc == 5 && i < ATTACKS; i++) {
+        char *kind = text_from_utf16z(argv[4]);
         if (strcmp(kind, attacks[i].name) != 0)
             attacks[i].threads = 0;
         free(kind);
     }
-    end_ms = clock_ms() + wcstoul(argv[2], NULL, 10) * 1000ull;
+    pipe_name = argv[2];
+    end_ms = clock_ms() + wcstoul(argv[3], NULL, 10) * 1000ull;
     return wcscmp(argv[1], L"good") == 0 ? behave() : attack_all();
 }

@@ -284,6 +284,40 @@ static void writer_is_not_held_up_by_who_does_not_read(void **state)
     read_to_end(handle);
 }
 
+/* A client that makes one call after the other without an end to any, and never says that it has seen the limit. */
+static void calls_beyond_the_limit_end_the_connection(void **state)
+{
+    (void)state;
+    static const char headers[] = "\x83\x86\x44\x0f/test.Echo/Hold\x41\x01x\x5f\x10"
+                                  "application/grpc\x40\x02te\x08trailers";
+    static const char data[] = "\0\0\x05\0\x01\0\0\0\0\0\0\0\0\0";
+    enum { FRAME = 9, CALL = FRAME + sizeof headers - 1 + sizeof data - 1, CALLS = 300 };
+    HANDLE handle = connect_raw();
+    char *calls = mem_zero(CALLS * CALL);
+    for (unsigned i = 0; i < CALLS; i++) {
+        char *at = calls + i * CALL, stream[] = {0, 0, (char)((2 * i + 1) >> 8), (char)(2 * i + 1)};
+        at[2] = sizeof headers - 1;
+        at[3] = 1;
+        at[4] = 4; /* END_HEADERS */
+        memcpy(at + 5, stream, sizeof stream);
+        memcpy(at + FRAME, headers, sizeof headers - 1);
+        memcpy(at + FRAME + sizeof headers - 1, data, sizeof data - 1);
+        memcpy(at + FRAME + sizeof headers - 1 + 5, stream, sizeof stream);
+    }
+    send_raw(handle, PREFACE, PREFACE_SIZE);
+    send_raw(handle, SETTINGS, sizeof SETTINGS);
+    DWORD written;
+    WriteFile(handle, calls, CALLS * CALL, &written, NULL); /* all of it, or it was disconnected on the way */
+    free(calls);
+    read_to_end(handle);
+    struct rpc_server_counters counters;
+    rpc_server_count(fixture.server, &counters);
+    assert_true(counters.calls_begun > 0);
+    assert_true(counters.calls_begun <= 2 * 10);
+    client_close(dial());
+}
+
+static struct rpc_server_options few_streams = {.max_streams = 10};
 static struct rpc_server_options patient = {.handshake_ms = 60000, .stall_ms = 60000};
 
 static void close_waits_for_no_silent_client(void **state)
@@ -389,6 +423,8 @@ int main(void)
         TEST(handshakes_are_bounded),
         TEST(writer_is_not_held_up_by_who_does_not_read),
         cmocka_unit_test_prestate_setup_teardown(close_waits_for_no_silent_client, open_server, NULL, &patient),
+        cmocka_unit_test_prestate_setup_teardown(calls_beyond_the_limit_end_the_connection, open_server, close_server,
+                                                 &few_streams),
         TEST(name_in_use_is_refused),
         TEST(name_is_free_after_the_close),
         TEST(many_connects_leave_no_handles),
