@@ -210,7 +210,7 @@ struct job *mounts_call_new(struct jobs *jobs, const char *kind, const char *hol
 void mounts_call_run(struct job *job)
 {
     pool_submit(job);
-    watchdog_kick(job->jobs);
+    watchdog_expect(job->jobs, &job->watch);
     wait_for_call(job);
 }
 

@@ -20,16 +20,13 @@ static struct error *before_step(void *context, enum storage_step step)
     struct work *work = context;
     struct error *error = NULL;
     switch (step) {
-    case STORAGE_ACTIVATE:
-        error = work_request(work, "activate");
+    case STORAGE_ACTIVATE: /* journalled with the order */
+        error = work_check(work);
         if (error == NULL)
             work_phase(work, "activate");
         break;
     case STORAGE_PREPARE:
-        work_phase(work, "turn");
-        error = work_request(work, "prepare");
-        if (error == NULL)
-            work_phase(work, "prepare");
+        error = work_turn_take(work);
         break;
     case STORAGE_UNPREPARE:
         work_phase(work, "unprepare");
@@ -49,7 +46,7 @@ static void after_step(void *context, enum storage_step step, const struct error
     if (step == STORAGE_DEACTIVATE && error == NULL)
         work->activated = false;
     if (step == STORAGE_PREPARE)
-        work_release(work, "prepare");
+        work_turn_end(work);
 }
 
 json_t *work_mount(struct work *work)
