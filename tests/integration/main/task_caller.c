@@ -2,9 +2,10 @@
  *
  *   task_caller.exe VMCOMPUTE_DLL
  *
- * Lines of stdin, their fields separated by tabs: `create ID BUNDLE`, `state ID`, `delete ID` (by force, in any state), `books`. Each
- * is answered by one line of JSON: {"status"} with "ok" or the error's kind, and its "message"; `books`: what the emulator's broker
- * beside that DLL holds, null when none runs. A lost connection is made anew with the next line. Ends with stdin. */
+ * Lines of stdin, their fields separated by tabs: `create ID BUNDLE`, `create ID BUNDLE SCRATCH PARENTS` (the layers as a rootfs
+ * mount, PARENTS a JSON array), `start ID`, `state ID`, `delete ID` (by force, in any state), `books`. Each is answered by one line
+ * of JSON: {"status"} with "ok" or the error's kind, and its "message"; `books`: what the emulator's broker beside that DLL holds,
+ * null when none runs. A lost connection is made anew with the next line. Ends with stdin. */
 #include "containerd/task/v3/shim.pb-c.h" /* first: it has members that <stdio.h> makes macros of */
 
 #include <stdio.h>
@@ -22,7 +23,7 @@
 
 #define CALL_MS    240000u
 #define DIAL_MS    60000u
-#define FIELDS_MAX 3
+#define FIELDS_MAX 5
 
 static struct client *client;
 
@@ -59,9 +60,27 @@ static void call(const char *method, const ProtobufCMessage *request, const Prot
 static void create(char *const *fields)
 {
     Containerd__Task__V3__CreateTaskRequest request = CONTAINERD__TASK__V3__CREATE_TASK_REQUEST__INIT;
+    Containerd__Types__Mount mount = CONTAINERD__TYPES__MOUNT__INIT, *mounts[] = {&mount};
+    char type[] = "windows-layer", *option = str_format("parentLayerPaths=%s", fields[3] != NULL ? fields[3] : "");
     request.id = fields[0];
     request.bundle = fields[1];
+    mount.type = type;
+    mount.source = fields[2];
+    mount.options = &option;
+    mount.n_options = 1;
+    if (fields[2] != NULL) {
+        request.rootfs = mounts;
+        request.n_rootfs = 1;
+    }
     call("/containerd.task.v3.Task/Create", &request.base, &containerd__task__v3__create_task_response__descriptor);
+    free(option);
+}
+
+static void start(char *const *fields)
+{
+    Containerd__Task__V3__StartRequest request = CONTAINERD__TASK__V3__START_REQUEST__INIT;
+    request.id = fields[0];
+    call("/containerd.task.v3.Task/Start", &request.base, &containerd__task__v3__start_response__descriptor);
 }
 
 static void state(char *const *fields)
@@ -92,9 +111,10 @@ static void print_books(const struct names *names)
 
 static const struct {
     const char *name;
-    unsigned fields;
-    void (*run)(char *const *fields);
-} calls[] = {{"create", 2, create}, {"state", 1, state}, {"delete", 1, force_delete}};
+    unsigned fields[2];               /* as many, or as many */
+    void (*run)(char *const *fields); /* the others are NULL */
+} calls[] = {
+    {"create", {2, 4}, create}, {"start", {1, 1}, start}, {"state", {1, 1}, state}, {"delete", {1, 1}, force_delete}};
 
 /* False: no such line. */
 static bool take_line(char *line, const struct names *names)
@@ -113,7 +133,8 @@ static bool take_line(char *line, const struct names *names)
         return true;
     }
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
-        if (strcmp(calls[i].name, fields[0]) == 0 && count == calls[i].fields + 1) {
+        if (strcmp(calls[i].name, fields[0]) == 0 &&
+            (count == calls[i].fields[0] + 1 || count == calls[i].fields[1] + 1)) {
             calls[i].run(fields + 1);
             return true;
         }

@@ -20,7 +20,8 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import host as hosts  # noqa: E402
-from host import BUILD, Faults, Host, wait_until  # noqa: E402
+from caller import Caller  # noqa: E402
+from host import Faults, Host, wait_until  # noqa: E402
 
 COUNT = int(os.environ.get("HCSD_SEQUENCES", "200"))
 SEED = int(os.environ.get("HCSD_SEED", "1"))
@@ -30,31 +31,6 @@ CRASHING = 8
 FAILING = (("ActivateLayer", 1), ("PrepareLayer", 1), ("GetLayerMountPath", 2), ("GrantVmAccess", 2), ("HcsCreateComputeSystem", 2),
            ("HcsStartComputeSystem", 1), ("HcsModifyComputeSystem", 6), ("CreateSandboxLayer", 1), ("UnprepareLayer", 1),
            ("DeactivateLayer", 1), ("HcsTerminateComputeSystem", 1))
-
-
-class Caller:
-    """task_caller.exe: see there."""
-
-    def __init__(self, host, emulator):
-        self.process = host.start(os.path.join(BUILD, "tests", "task_caller.exe"), host.windows(os.path.join(emulator, "vmcompute.dll")),
-                                  stdin=-1)
-
-    def send(self, *fields):
-        self.process.stdin.write("\t".join(fields).encode() + b"\n")
-        self.process.stdin.flush()
-
-    def answer(self):
-        line = self.process.stdout.readline()
-        if not line:
-            raise AssertionError(f"task_caller.exe ended: {self.process.wait()}, {self.process.stderr.read()!r}")
-        return json.loads(line)
-
-    def __call__(self, *fields):
-        self.send(*fields)
-        return self.answer()
-
-    def succeeds(self, *fields):
-        return self(*fields)["status"] == "ok"
 
 
 class Sequence:
@@ -72,7 +48,10 @@ class Sequence:
         scratch = host.make_scratch(f"s{self.seed}-{name}")
         self.folders += [f"C:/layers/s{self.seed}-{name}", f"C:/bundles/{name}"]
         if kind == "process":
-            return host.make_bundle(name, "emu:sleep 3600", base=self.base, scratch=scratch)
+            return [host.make_bundle(name, "emu:sleep 3600", base=self.base, scratch=scratch)]
+        if kind == "rootfs":
+            bundle = host.make_bundle(name, "emu:sleep 3600", base=self.base, scratch=scratch, windows={})
+            return [bundle, scratch, json.dumps([self.base])]
         windows = {"layerFolders": [self.base, scratch], **({} if kind == "linux" else {"hyperv": {}})}
         more = {}
         if kind in ("sandbox", "member"):
@@ -81,18 +60,18 @@ class Sequence:
         if kind == "linux":
             windows["layerFolders"] = ["C:\\layers\\linux", scratch]
             more.update(linux={}, process={"args": ["emu:sleep", "3600"], "cwd": "/"})
-        return host.make_bundle(name, None if kind == "linux" else "emu:sleep 3600", base=self.base, scratch=scratch, root=None,
-                                windows=windows, **more)
+        return [host.make_bundle(name, None if kind == "linux" else "emu:sleep 3600", base=self.base, scratch=scratch, root=None,
+                                 windows=windows, **more)]
 
     def begin_create(self, what):
         """Sends it; finish_create takes the answer."""
-        kind = self.random.choice(("process", "process", "hyperv", "linux", "sandbox", "member"))
+        kind = self.random.choice(("process", "rootfs", "hyperv", "linux", "sandbox", "member"))
         pod = self.random.choice(self.pods) if self.pods else None
         if kind == "member" and pod is None:
             kind = "sandbox"
         name = f"c{self.seed}x{len(self.history)}"
         self.history.append(f"create {name} ({kind}{' of ' + pod if kind == 'member' else ''}) {what}")
-        self.caller.send("create", name, self.bundle(name, kind, pod))
+        self.caller.send("create", name, *self.bundle(name, kind, pod))
         return name, kind
 
     def finish_create(self, name, kind):
@@ -103,7 +82,8 @@ class Sequence:
             status = "ok"
         if status == "ok":
             self.names.append(name)
-            self.pods += [name] if kind == "sandbox" else []
+            if kind == "sandbox" and self.caller.succeeds("start", name):
+                self.pods.append(name)
 
     def set_fault(self):
         call, most = self.random.choice(FAILING)

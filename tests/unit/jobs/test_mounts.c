@@ -10,6 +10,7 @@
 #include "base/path.h"
 #include "base/text.h"
 #include "base/win.h"
+#include "daemon/jobs/layers.h"
 #include "fixture.h"
 #include "journal/journal.h"
 
@@ -144,6 +145,102 @@ static void test_mount_faults(void **state)
     expect_none(jobs_release_layer(fixture.jobs, "container good", scratch));
     free(scratch);
     free(volume);
+    free(base);
+    fixture_close(&fixture);
+}
+
+/* The volume on a folder too, as job containers have it: made with the mount, taken off before it, and never what is in it. */
+static void test_mount_points(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    char *scratch = NULL, *volume = NULL;
+    fixture_open(&fixture, NULL);
+    char *base = fixture_layer(&fixture, "base", 3, 0), *target = path_join(fixture.root, "mounts\\web"),
+         *refused = path_join(fixture.root, "refused"), *full = path_join(fixture.root, "full"),
+         *inner = path_join(full, "inner");
+    const char *parents[1] = {base};
+    fixture_scratch(&fixture, "scratch", &scratch);
+    expect_none(jobs_mount_layer_at(fixture.jobs, "layer mount", scratch, parents, 1, target, &volume));
+    assert_true(fixture_exists(target));
+    char *expected = str_format("%s\\ %s\\\n", target, volume), *found = fixture_targets(&fixture);
+    assert_string_equal(found, expected);
+    free(expected);
+    free(found);
+    expect_none(jobs_release_layer(fixture.jobs, "layer mount", scratch));
+    assert_false(fixture_exists(target));
+    expected = str_format("%s\\ %s\\\n%s\\ off\n", target, volume, target);
+    found = fixture_targets(&fixture);
+    assert_string_equal(found, expected);
+    free(expected);
+    free(found);
+    fixture_check_released(&fixture);
+
+    /* What cannot be mounted there is mounted nowhere. */
+    expect(jobs_mount_layer_at(fixture.jobs, "layer mount", scratch, parents, 1, refused, &volume),
+           ERROR_KIND_PERMISSION_DENIED, "SetVolumeMountPoint");
+    assert_false(fixture_exists(refused));
+    expect_none(file_ensure_folder(inner));
+    expect(jobs_mount_layer_at(fixture.jobs, "layer mount", scratch, parents, 1, full, &volume),
+           ERROR_KIND_FAILED_PRECONDITION, "not empty");
+    assert_true(fixture_exists(inner));
+    fixture_check_released(&fixture);
+    expect_none(file_delete_folder(inner));
+    expect_none(file_delete_folder(full));
+
+    /* A folder that was filled meanwhile stays, and is told of; the layer is released all the same. */
+    free(volume);
+    volume = NULL;
+    expect_none(jobs_mount_layer_at(fixture.jobs, "layer mount", scratch, parents, 1, target, &volume));
+    free(inner);
+    inner = path_join(target, "inner");
+    expect_none(file_ensure_folder(inner));
+    struct error *error = jobs_release_layer(fixture.jobs, "layer mount", scratch);
+    assert_non_null(error);
+    error_free(error);
+    assert_true(fixture_exists(inner));
+    fixture_check_released(&fixture);
+    expect_none(file_delete_folder(inner));
+    events_wait("LAYER_RELEASED", 1);
+    assert_false(fixture_exists(target));
+    free(inner);
+    free(full);
+    free(refused);
+    free(target);
+    free(volume);
+    free(scratch);
+    free(base);
+    fixture_close(&fixture);
+}
+
+/* A scratch folder without its disk: a container's is given one, a client's own mount is not. */
+static void test_missing_disk(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    char *scratch = NULL, *volume = NULL;
+    fixture_open(&fixture, NULL);
+    char *base = fixture_layer(&fixture, "base", 3, 0);
+    const char *parents[1] = {base};
+    fixture_scratch(&fixture, "scratch", &scratch);
+    char *disk = path_join(scratch, "sandbox.vhdx");
+    expect_none(file_delete(disk, NULL));
+    struct error *error = jobs_mount_layer_at(fixture.jobs, "layer mount", scratch, parents, 1, NULL, &volume);
+    assert_false(fixture_exists(disk));
+    if (error == NULL) /* which is HCS's to say */
+        expect_none(jobs_release_layer(fixture.jobs, "layer mount", scratch));
+    error_free(error);
+    fixture_faults(&fixture, "{\"call\":\"CreateSandboxLayer\",\"action\":\"fail\",\"hresult\":\"0x80070005\"}");
+    expect(jobs_mount_layer(fixture.jobs, "container web", scratch, parents, 1, &volume), ERROR_KIND_PERMISSION_DENIED,
+           "CreateSandboxLayer");
+    fixture_faults(&fixture, "");
+    fixture_check_released(&fixture);
+    expect_none(jobs_mount_layer(fixture.jobs, "container web", scratch, parents, 1, &volume));
+    assert_true(fixture_exists(disk));
+    expect_none(jobs_release_layer(fixture.jobs, "container web", scratch));
+    free(disk);
+    free(volume);
+    free(scratch);
     free(base);
     fixture_close(&fixture);
 }
@@ -530,6 +627,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mount_and_release),
         cmocka_unit_test(test_mount_faults),
+        cmocka_unit_test(test_mount_points),
+        cmocka_unit_test(test_missing_disk),
         cmocka_unit_test(test_release_faults),
         cmocka_unit_test(test_killed_daemon),
         cmocka_unit_test(test_sweep_of_unknown_folders),
