@@ -71,6 +71,7 @@ void jobs_set_limits(struct jobs *jobs, const struct jobs_options *options)
     jobs->limits = watch_limits_from(options->stall_seconds, options->destroy_seconds, options->call_seconds);
     jobs->queue_limit = options->queue;
     pool_resize(jobs, options->workers);
+    watchdog_kick(jobs);
     ReleaseSRWLockExclusive(&jobs->lock);
 }
 

@@ -79,7 +79,8 @@ struct error *jobs_cancel(struct jobs *jobs, const char *id, const char *reason)
  * (`\\?\Volume{guid}`, no trailing backslash). Runs in a worker of a lane of its own, so that it never waits behind an
  * export; PrepareLayer is one at a time. Journalled before it is made. Blocks for at most call_seconds (then
  * DEADLINE_EXCEEDED naming the call; the worker is replaced and a fresh one undoes what was done). `holder` ("container web")
- * owns the layer until release: anybody else is refused with FAILED_PRECONDITION naming it. NOT_FOUND: no such folder. */
+ * owns the layer until release: anybody else is refused with FAILED_PRECONDITION naming it. NOT_FOUND: no such folder. A scratch
+ * folder without its disk is given one. */
 struct error *jobs_mount_layer(struct jobs *jobs, const char *holder, const char *scratch, const char *const *parents,
                                size_t parent_count, char **ret_volume) ERROR_MUST_CHECK;
 /* Unprepares and deactivates, every step tried, first error kept; what could not be undone stays journalled for the janitor.

@@ -11,7 +11,8 @@
 /* Who has mounted what clients mount by themselves: such mounts outlive hcsd until somebody unmounts them. */
 #define LAYERS_CLIENT_HOLDER "layer mount"
 
-/* jobs_mount_layer with a folder that the volume is mounted on as well (made, and removed again at release), or NULL. */
+/* jobs_mount_layer with a folder that the volume is mounted on as well (made, and removed again at release), or NULL; no disk is
+ * made. */
 struct error *jobs_mount_layer_at(struct jobs *jobs, const char *holder, const char *scratch,
                                   const char *const *parents, size_t parent_count, const char *target,
                                   char **ret_volume) ERROR_MUST_CHECK;

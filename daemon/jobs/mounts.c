@@ -248,7 +248,7 @@ struct job *mounts_call_new(struct jobs *jobs, const char *kind, const char *hol
 void mounts_call_run(struct job *job)
 {
     pool_submit(job);
-    watchdog_kick(job->jobs);
+    watchdog_expect(job->jobs, &job->watch);
     wait_for_call(job);
 }
 
@@ -290,15 +290,8 @@ json_t *mounts_pack_paths(const char *const *paths, size_t count)
     return packed;
 }
 
-struct error *jobs_mount_layer(struct jobs *jobs, const char *holder, const char *scratch, const char *const *parents,
-                               size_t parent_count, char **ret_volume)
-{
-    return jobs_mount_layer_at(jobs, holder, scratch, parents, parent_count, NULL, ret_volume);
-}
-
-struct error *jobs_mount_layer_at(struct jobs *jobs, const char *holder, const char *scratch,
-                                  const char *const *parents, size_t parent_count, const char *target,
-                                  char **ret_volume)
+static struct error *mount(struct jobs *jobs, const char *holder, const char *scratch, const char *const *parents,
+                           size_t parent_count, const char *target, bool make, char **ret_volume)
 {
     struct error *error = mounts_check_path("mount layer", scratch, "the scratch layer");
     for (size_t i = 0; i < parent_count && error == NULL; i++)
@@ -320,8 +313,9 @@ struct error *jobs_mount_layer_at(struct jobs *jobs, const char *holder, const c
     for (size_t i = 0; i < parent_count; i++)
         remains->parents[remains->parent_count++] = str_copy(parents[i]);
     remains->target = str_copy(target);
-    job->order = json_pack("{s:s, s:o, s:s}", "layer", scratch, "parents", mounts_pack_paths(parents, parent_count),
-                           "target", target != NULL ? target : "");
+    job->order =
+        json_pack("{s:s, s:o, s:s, s:b}", "layer", scratch, "parents", mounts_pack_paths(parents, parent_count),
+                  "target", target != NULL ? target : "", "make", make);
     mounts_call_run(job);
     if (job->error != NULL)
         error = error_copy(job->error);
@@ -332,6 +326,19 @@ struct error *jobs_mount_layer_at(struct jobs *jobs, const char *holder, const c
 out:
     ReleaseSRWLockExclusive(&jobs->lock);
     return error;
+}
+
+struct error *jobs_mount_layer(struct jobs *jobs, const char *holder, const char *scratch, const char *const *parents,
+                               size_t parent_count, char **ret_volume)
+{
+    return mount(jobs, holder, scratch, parents, parent_count, NULL, true, ret_volume);
+}
+
+struct error *jobs_mount_layer_at(struct jobs *jobs, const char *holder, const char *scratch,
+                                  const char *const *parents, size_t parent_count, const char *target,
+                                  char **ret_volume)
+{
+    return mount(jobs, holder, scratch, parents, parent_count, target, false, ret_volume);
 }
 
 struct error *jobs_release_layer(struct jobs *jobs, const char *holder, const char *scratch)

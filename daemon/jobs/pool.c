@@ -24,7 +24,8 @@ void worker_post(struct worker *worker, json_t *message)
     outgoing->message = message;
     *worker->last_outgoing = outgoing;
     worker->last_outgoing = &outgoing->next;
-    SetEvent(worker->wake);
+    if (GetCurrentThreadId() != worker->thread_id) /* which sends before it waits */
+        SetEvent(worker->wake);
 }
 
 static json_t *outgoing_take(struct worker *worker)
@@ -66,7 +67,7 @@ static bool worker_new(struct jobs *jobs, enum lane_id lane)
     worker->wake = CreateEventW(NULL, FALSE, FALSE, NULL);
     worker->thread = worker->wake == NULL ? NULL
                                           : CreateThread(NULL, THREAD_STACK, worker_thread, worker,
-                                                         STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
+                                                         STACK_SIZE_PARAM_IS_A_RESERVATION, &worker->thread_id);
     if (worker->thread == NULL) {
         win_close(worker->wake);
         free(worker);
@@ -87,7 +88,7 @@ static void lane_staff(struct jobs *jobs, enum lane_id id)
     for (struct worker *worker = jobs->workers; worker != NULL; worker = worker->next) {
         if (worker->lane != id || worker->killed)
             continue;
-        if (worker->state == WORKER_IDLE)
+        if (worker->state == WORKER_IDLE && coming < queue_count(lane->queue))
             SetEvent(worker->wake);
         if (worker->state == WORKER_IDLE || worker->state == WORKER_STARTING)
             coming++;
@@ -139,7 +140,7 @@ static struct job *take_job(struct worker *worker)
         watch_begin(&job->watch, watch_kind_find(job->kind), &jobs->limits, "begin", now);
     else
         watch_phase(&job->watch, "begin", now);
-    watchdog_kick(jobs);
+    watchdog_expect(jobs, &job->watch);
     return job;
 }
 
@@ -175,6 +176,7 @@ static struct error *take_own_message(struct worker *worker, const struct wire_f
     if (strcmp(type, "crash") == 0) {
         snprintf(worker->crash, sizeof worker->crash, "exception 0x%08llX at %s",
                  (unsigned long long)message_number(message, "code"), message_text(message, "address"));
+        supervise_crashed(worker, message_text(message, "phase"));
         *ret_taken = true;
     } else if (strcmp(type, "hello") == 0) {
         if (message_number(message, "protocol") != MESSAGE_PROTOCOL)

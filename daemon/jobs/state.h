@@ -128,6 +128,7 @@ struct job {
     uint64_t io;
     char *path;
     bool wants_turn;
+    bool turn_lent; /* it has PrepareLayer's turn since its beginning, and may not need it */
     uint64_t turn_order;
 
     bool cancel_requested;
@@ -175,6 +176,7 @@ struct worker {
     enum lane_id lane;
     enum worker_state state;
     HANDLE thread, wake;
+    DWORD thread_id;
     struct process process;
     struct wire *wire;
     struct watch watch; /* of its start, and of its end after it was told to */
@@ -208,8 +210,9 @@ struct jobs {
     bool draining, closing;
     bool privileges_told;
     HANDLE watchdog, watchdog_wake;
-    unsigned threads; /* of workers */
-    unsigned callers; /* threads in jobs_mount_layer and jobs_release_layer */
+    uint64_t watchdog_ms; /* when it looks next unless it is kicked */
+    unsigned threads;     /* of workers */
+    unsigned callers;     /* threads in jobs_mount_layer and jobs_release_layer */
     /* The sweep at start. */
     json_t *kept_folders; /* names that it leaves alone */
     unsigned sweeping;    /* its parts that have not ended */
@@ -262,6 +265,8 @@ struct error *supervise_begin(struct worker *worker, struct job *job, json_t **r
 /* One message or piece of data of a job; takes the frame's data. *ret_ended: the job is through and the worker free. */
 struct error *supervise_frame(struct worker *worker, struct job *job, struct wire_frame *frame,
                               bool *ret_ended) ERROR_MUST_CHECK;
+/* The phase that the worker's exception came in, "" outside of a job. */
+void supervise_crashed(struct worker *worker, const char *phase);
 /* The worker is no more (or abandoned) while it had the job. `how`: "ended by itself with code …". */
 void supervise_lost(struct worker *worker, struct job *job, uint32_t code, bool abandoned);
 /* A job that could not even be begun. Takes the error. */
@@ -280,7 +285,8 @@ void turn_pass(struct jobs *jobs, struct job *job);
 /* ---- watchdog.c ---------------------------------------------------------------------------------------------- */
 
 struct error *watchdog_start(struct jobs *jobs) ERROR_MUST_CHECK;
-void watchdog_kick(struct jobs *jobs); /* deadlines may have moved nearer */
+void watchdog_kick(struct jobs *jobs);                              /* deadlines may have moved nearer */
+void watchdog_expect(struct jobs *jobs, const struct watch *watch); /* locked: this one's may have */
 void watchdog_stop(struct jobs *jobs);
 
 /* ---- remains.c ------------------------------------------------------------------------------------------------ */

@@ -171,11 +171,33 @@ static struct error *begin_call(struct job *job, struct worker *worker)
     AcquireSRWLockExclusive(&jobs->lock);
     remains->worker_pid = worker->process.pid;
     remains->worker_created = worker->process.created;
+    if (is_kind(job, "mount")) /* is about to be */
+        remains->activated = true;
     bool known = remains->activated || remains->staging != NULL;
     if (is_kind(job, "release"))
         remains->mounted = false;
     ReleaseSRWLockExclusive(&jobs->lock);
-    return known ? remains_sync(jobs, remains) : NULL;
+    struct error *error = known ? remains_sync(jobs, remains) : NULL;
+    if (error != NULL && is_kind(job, "mount")) {
+        AcquireSRWLockExclusive(&jobs->lock);
+        remains->activated = false;
+        ReleaseSRWLockExclusive(&jobs->lock);
+    }
+    return error;
+}
+
+/* A mount is given PrepareLayer's turn along with its order while that is free: nobody is kept from it, for it is asked back
+ * (take_turn), and where nobody wants it a mount is one message each way. */
+static void lend_turn(struct job *job, json_t *message)
+{
+    struct jobs *jobs = job->jobs;
+    AcquireSRWLockExclusive(&jobs->lock);
+    if (jobs->turn_holder == NULL) {
+        jobs->turn_holder = job;
+        job->turn_lent = true;
+        json_object_set_new(message, "turn", json_true());
+    }
+    ReleaseSRWLockExclusive(&jobs->lock);
 }
 
 struct error *supervise_begin(struct worker *worker, struct job *job, json_t **ret_message)
@@ -191,6 +213,8 @@ struct error *supervise_begin(struct worker *worker, struct job *job, json_t **r
     } else if (job->remains != NULL) {
         error = begin_call(job, worker);
     }
+    if (error == NULL && is_kind(job, "mount"))
+        lend_turn(job, message);
     json_object_set_new(message, "type", json_string("job"));
     json_object_set_new(message, "job", json_string(job->id));
     json_object_set_new(message, "kind", json_string(job->kind));
@@ -212,12 +236,17 @@ static void post(struct job *job, json_t *message)
         json_decref(message);
 }
 
+static const struct watch_rule *phase_rule(const struct job *job, const char *name)
+{
+    return job->watch.kind != NULL ? watch_rule_find(job->watch.kind, name) : NULL;
+}
+
 static void on_phase(struct job *job, const json_t *message)
 {
     struct jobs *jobs = job->jobs;
     const char *name = message_text(message, "phase");
     AcquireSRWLockExclusive(&jobs->lock);
-    const struct watch_rule *rule = job->watch.kind != NULL ? watch_rule_find(job->watch.kind, name) : NULL;
+    const struct watch_rule *rule = phase_rule(job, name);
     /* A cancelled job has its grace for all that is not taking down. */
     bool taking_down = strcmp(name, "deactivate") == 0 || strcmp(name, "cleanup") == 0;
     if (rule != NULL)
@@ -230,7 +259,7 @@ static void on_phase(struct job *job, const json_t *message)
     job_note(job, "phase %s", name);
     if (is_kind(job, "export"))
         job_tell_progress(job);
-    watchdog_kick(jobs);
+    watchdog_expect(jobs, &job->watch);
     ReleaseSRWLockExclusive(&jobs->lock);
 }
 
@@ -264,16 +293,20 @@ static void take_turn(struct jobs *jobs, struct job *job)
     if (jobs->turn_holder == NULL) {
         jobs->turn_holder = job;
         grant(job, "prepare");
-    } else {
-        job->wants_turn = true;
-        job->turn_order = jobs->next_turn++;
+        return;
+    }
+    job->wants_turn = true;
+    job->turn_order = jobs->next_turn++;
+    if (jobs->turn_holder->turn_lent) {
+        jobs->turn_holder->turn_lent = false;
+        post(jobs->turn_holder, json_pack("{s:s, s:s}", "type", "recall", "step", "prepare"));
     }
 }
 
 void turn_pass(struct jobs *jobs, struct job *job)
 {
     struct job *next = NULL;
-    job->wants_turn = false;
+    job->wants_turn = job->turn_lent = false;
     if (jobs->turn_holder != job)
         return;
     jobs->turn_holder = NULL;
@@ -506,6 +539,15 @@ struct error *supervise_frame(struct worker *worker, struct job *job, struct wir
 }
 
 /* ---- the worker is gone ---------------------------------------------------------------------------------------- */
+
+void supervise_crashed(struct worker *worker, const char *phase)
+{
+    AcquireSRWLockExclusive(&worker->jobs->lock);
+    const struct watch_rule *rule = worker->job != NULL ? phase_rule(worker->job, phase) : NULL;
+    if (rule != NULL)
+        worker->job->phase = rule->phase;
+    ReleaseSRWLockExclusive(&worker->jobs->lock);
+}
 
 static struct error *crash_error(const struct job *job, const struct worker *worker, uint32_t code)
 {

@@ -15,6 +15,12 @@ void watchdog_kick(struct jobs *jobs)
     SetEvent(jobs->watchdog_wake);
 }
 
+void watchdog_expect(struct jobs *jobs, const struct watch *watch)
+{
+    if (watch_next_deadline(watch) < jobs->watchdog_ms)
+        watchdog_kick(jobs);
+}
+
 static const char *in_hand(const struct job *job)
 {
     return job->path != NULL && job->path[0] != '\0' ? job->path : job->object;
@@ -143,6 +149,7 @@ static DWORD WINAPI watchdog_thread(void *context)
         uint64_t next = stop ? WATCH_NEVER : nearest(look_at_jobs(jobs, now), look_at_workers(jobs, now));
         if (!stop)
             next = nearest(next, janitor_tick(jobs, now));
+        jobs->watchdog_ms = next;
         ReleaseSRWLockExclusive(&jobs->lock);
         if (stop)
             return 0;

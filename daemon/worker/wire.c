@@ -7,14 +7,17 @@
 #include "base/win.h"
 
 #define HEADER_SIZE 8
+#define AHEAD_SIZE  4096 /* most messages are smaller */
 
 struct wire {
     HANDLE pipe;
     SRWLOCK write_lock; /* one frame at a time */
     OVERLAPPED write, read;
-    bool reading; /* `read` is under way */
-    uint8_t header[HEADER_SIZE];
-    uint8_t *payload; /* NULL: the header is being read */
+    bool reading;              /* wire_read_begin was called: `read` is under way, or `waiting` */
+    bool waiting;              /* the next frame has begun in `ahead` already */
+    uint8_t ahead[AHEAD_SIZE]; /* what was read and is no frame's yet: a header and what came with it */
+    size_t ahead_begin, ahead_end;
+    uint8_t *payload; /* NULL: the header is not there yet */
     size_t want, got;
     uint32_t type;
 };
@@ -34,7 +37,6 @@ struct wire *wire_new(HANDLE pipe)
     InitializeSRWLock(&wire->write_lock);
     wire->write.hEvent = event_new();
     wire->read.hEvent = event_new();
-    wire->want = HEADER_SIZE;
     return wire;
 }
 
@@ -42,7 +44,7 @@ void wire_free(struct wire *wire)
 {
     if (wire == NULL)
         return;
-    if (wire->reading) {
+    if (wire->reading && !wire->waiting) {
         DWORD count;
         CancelIoEx(wire->pipe, &wire->read);
         GetOverlappedResult(wire->pipe, &wire->read, &count, TRUE);
@@ -66,10 +68,11 @@ static struct error *write_all(struct wire *wire, const uint8_t *data, size_t si
 {
     while (size > 0) {
         DWORD count = 0;
-        ResetEvent(wire->write.hEvent);
-        if (!WriteFile(wire->pipe, data, (DWORD)size, NULL, &wire->write) && GetLastError() != ERROR_IO_PENDING)
+        /* The write itself resets the event. Most end at once: then there is nothing to wait for. */
+        bool pending = !WriteFile(wire->pipe, data, (DWORD)size, NULL, &wire->write);
+        if (pending && GetLastError() != ERROR_IO_PENDING)
             return pipe_error(GetLastError(), "write to the worker's pipe");
-        bool late = WaitForSingleObject(wire->write.hEvent, milliseconds) == WAIT_TIMEOUT;
+        bool late = pending && WaitForSingleObject(wire->write.hEvent, milliseconds) == WAIT_TIMEOUT;
         if (late)
             CancelIoEx(wire->pipe, &wire->write);
         if (!GetOverlappedResult(wire->pipe, &wire->write, &count, TRUE)) {
@@ -96,18 +99,28 @@ static uint32_t get_u32(const uint8_t *bytes)
     return bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
 }
 
+/* In one piece where it is small: each write wakes the reader. */
+static struct error *write_frame(struct wire *wire, enum wire_type type, const void *data, size_t size,
+                                 uint32_t milliseconds)
+{
+    uint8_t frame[AHEAD_SIZE];
+    size_t along = size <= sizeof frame - HEADER_SIZE ? size : 0;
+    put_u32(frame, (uint32_t)size);
+    put_u32(frame + 4, type);
+    memcpy(frame + HEADER_SIZE, data, along);
+    struct error *error = write_all(wire, frame, HEADER_SIZE + along, milliseconds);
+    if (error == NULL && along < size)
+        error = write_all(wire, data, size, milliseconds);
+    return error;
+}
+
 struct error *wire_write(struct wire *wire, enum wire_type type, const void *data, size_t size, uint32_t milliseconds)
 {
     if (size > (type == WIRE_JSON ? WIRE_JSON_MAX : WIRE_DATA_MAX))
         return error_make(ERROR_KIND_INTERNAL, "write to the worker's pipe", NULL, "a message of %zu bytes is too long",
                           size);
-    uint8_t header[HEADER_SIZE];
-    put_u32(header, (uint32_t)size);
-    put_u32(header + 4, type);
     AcquireSRWLockExclusive(&wire->write_lock);
-    struct error *error = write_all(wire, header, sizeof header, milliseconds);
-    if (error == NULL)
-        error = write_all(wire, data, size, milliseconds);
+    struct error *error = write_frame(wire, type, data, size, milliseconds);
     ReleaseSRWLockExclusive(&wire->write_lock);
     return error;
 }
@@ -125,16 +138,9 @@ struct error *wire_write_json(struct wire *wire, json_t *message, uint32_t milli
 
 void wire_write_last(struct wire *wire, const char *text)
 {
-    uint8_t header[HEADER_SIZE];
-    size_t size = strlen(text);
-    put_u32(header, (uint32_t)size);
-    put_u32(header + 4, WIRE_JSON);
     if (!TryAcquireSRWLockExclusive(&wire->write_lock))
         return;
-    struct error *error = write_all(wire, header, sizeof header, 200);
-    if (error == NULL)
-        error = write_all(wire, (const uint8_t *)text, size, 200);
-    error_free(error);
+    error_free(write_frame(wire, WIRE_JSON, text, strlen(text), 200));
     ReleaseSRWLockExclusive(&wire->write_lock);
 }
 
@@ -142,10 +148,20 @@ struct error *wire_read_begin(struct wire *wire)
 {
     if (wire->reading)
         return NULL;
-    uint8_t *target = wire->payload != NULL ? wire->payload : wire->header;
-    ResetEvent(wire->read.hEvent);
-    if (!ReadFile(wire->pipe, target + wire->got, (DWORD)(wire->want - wire->got), NULL, &wire->read) &&
-        GetLastError() != ERROR_IO_PENDING)
+    size_t held = wire->ahead_end - wire->ahead_begin;
+    wire->waiting = wire->payload == NULL && held >= HEADER_SIZE;
+    if (wire->waiting) {
+        SetEvent(wire->read.hEvent);
+        wire->reading = true;
+        return NULL;
+    }
+    memmove(wire->ahead, wire->ahead + wire->ahead_begin, held);
+    wire->ahead_begin = 0;
+    wire->ahead_end = held;
+    uint8_t *target = wire->payload != NULL ? wire->payload + wire->got : wire->ahead + held;
+    size_t room = wire->payload != NULL ? wire->want - wire->got : AHEAD_SIZE - held;
+    /* The read itself resets the event. */
+    if (!ReadFile(wire->pipe, target, (DWORD)room, NULL, &wire->read) && GetLastError() != ERROR_IO_PENDING)
         return pipe_error(GetLastError(), "read from the worker's pipe");
     wire->reading = true;
     return NULL;
@@ -158,15 +174,20 @@ HANDLE wire_read_event(struct wire *wire)
 
 static struct error *take_header(struct wire *wire)
 {
-    uint32_t size = get_u32(wire->header);
-    wire->type = get_u32(wire->header + 4);
+    const uint8_t *header = wire->ahead + wire->ahead_begin;
+    uint32_t size = get_u32(header);
+    wire->type = get_u32(header + 4);
     if ((wire->type != WIRE_JSON && wire->type != WIRE_DATA) ||
         size > (wire->type == WIRE_JSON ? WIRE_JSON_MAX : WIRE_DATA_MAX))
         return error_make(ERROR_KIND_DATA_LOSS, "read from the worker's pipe", NULL,
                           "a frame of type %u with %u bytes is none of ours", (unsigned)wire->type, (unsigned)size);
+    wire->ahead_begin += HEADER_SIZE;
+    size_t held = wire->ahead_end - wire->ahead_begin;
     wire->payload = mem_zero((size_t)size + 1);
     wire->want = size;
-    wire->got = 0;
+    wire->got = held < size ? held : size;
+    memcpy(wire->payload, wire->ahead + wire->ahead_begin, wire->got);
+    wire->ahead_begin += wire->got;
     return NULL;
 }
 
@@ -176,17 +197,20 @@ struct error *wire_read_end(struct wire *wire, bool *ret_whole, struct wire_fram
     if (!wire->reading)
         return NULL;
     DWORD count = 0;
-    if (!GetOverlappedResult(wire->pipe, &wire->read, &count, FALSE)) {
+    if (!wire->waiting && !GetOverlappedResult(wire->pipe, &wire->read, &count, FALSE)) {
         if (GetLastError() == ERROR_IO_INCOMPLETE)
             return NULL;
         wire->reading = false;
         return pipe_error(GetLastError(), "read from the worker's pipe");
     }
     wire->reading = false;
-    if (count == 0)
+    if (!wire->waiting && count == 0)
         return pipe_error(ERROR_BROKEN_PIPE, "read from the worker's pipe");
-    wire->got += count;
-    if (wire->payload == NULL && wire->got == HEADER_SIZE) {
+    if (wire->payload != NULL)
+        wire->got += count;
+    else
+        wire->ahead_end += count;
+    if (wire->payload == NULL && wire->ahead_end - wire->ahead_begin >= HEADER_SIZE) {
         struct error *error = take_header(wire);
         if (error != NULL)
             return error;
@@ -195,8 +219,6 @@ struct error *wire_read_end(struct wire *wire, bool *ret_whole, struct wire_fram
         *ret_frame = (struct wire_frame){.type = (enum wire_type)wire->type, .data = wire->payload, .size = wire->want};
         *ret_whole = true;
         wire->payload = NULL;
-        wire->want = HEADER_SIZE;
-        wire->got = 0;
     }
     return NULL;
 }

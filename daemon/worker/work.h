@@ -19,14 +19,28 @@ struct worker {
     struct wire *wire;
     struct hcs_library *library;
     struct storage *storage;
-    SRWLOCK lock;               /* over what hcsd may say during a job */
-    CONDITION_VARIABLE changed; /* it said something */
+    SRWLOCK lock;                 /* over what hcsd may say during a job */
+    CONDITION_VARIABLE changed;   /* it said something */
+    struct work *next;            /* lock. For the job's thread to take up */
+    struct work *_Atomic current; /* for the exception filter */
+    HANDLE done;                  /* the job's thread is through with one, its `end` sent */
+};
+
+/* PrepareLayer's turn. A mount may have it with its order, while nobody else wants it, and then keeps it without a word until
+ * hcsd asks for it back or the job ends. */
+enum turn {
+    TURN_ASKED, /* hcsd is asked for it, and told when it is free again */
+    TURN_LENT,  /* it is here, and not in use */
+    TURN_USED,  /* of those: PrepareLayer is being called */
+    TURN_WANTED /* and somebody waits for it */
 };
 
 struct work {
     struct worker *worker;
     char *id, *kind;
     json_t *order;                  /* the message that began it */
+    bool tells_late;                /* its phases have no bounds of their own: one is told of once it lasts */
+    const char *told;               /* the control thread's: the phase that hcsd knows of */
     struct export_control control;  /* of the archive */
     struct export_control cleaning; /* of the removal: what was cancelled is cleaned up all the same */
     const char *_Atomic phase;      /* static */
@@ -34,8 +48,9 @@ struct work {
     _Atomic bool calling;           /* inside a storage call: progress is the process's I/O */
     /* Below the worker's lock. */
     bool cancelled;
-    const char *granted;    /* the step that was granted and not yet taken up, static; NULL: none */
-    struct error *refused;  /* the answer to a request, if it was no */
+    const char *granted;   /* the step that was granted and not yet taken up, static; NULL: none */
+    struct error *refused; /* the answer to a request, if it was no */
+    enum turn turn;
     uint64_t credit;        /* bytes of the archive that may be sent now */
     const char *watched;    /* the staging folder while it is filled, or NULL */
     HANDLE staging_changes; /* signalled when something in the staging folder changed, or NULL */
@@ -44,11 +59,14 @@ struct work {
 
 /* Changes in the folder count as progress from now on; NULL: no more, and no handle of it is open. */
 void work_watch_staging(struct work *work, const char *folder);
-/* Each phase is told before its first step; until a path is set anew the job's object is in hand. */
+/* Each phase is told before its first step; those of a job that tells late with the next beat that still finds it in there, or
+ * with the process's crash. Until a path is set anew the job's object is in hand. */
 void work_phase(struct work *work, const char *phase);
-/* Asks for leave to do a step ("activate", "make": it is journalled first; "prepare": the turn) and waits for it. CANCELLED. */
+/* Asks for leave to do a step ("activate", "make": it is journalled first) and waits for it. CANCELLED. */
 struct error *work_request(struct work *work, const char *step) ERROR_MUST_CHECK;
-void work_release(struct work *work, const char *step);
+/* PrepareLayer's turn, around that one call; the phases "turn", if it has to be waited for, and "prepare". CANCELLED. */
+struct error *work_turn_take(struct work *work) ERROR_MUST_CHECK;
+void work_turn_end(struct work *work);
 /* CANCELLED when the job is. */
 struct error *work_check(struct work *work) ERROR_MUST_CHECK;
 void work_send(struct work *work, json_t *message); /* adds the job's id; a broken pipe ends the process */

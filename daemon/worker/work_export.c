@@ -31,10 +31,7 @@ static struct error *before_step(void *context, enum storage_step step)
             work_phase(work, "activate");
         break;
     case STORAGE_PREPARE:
-        work_phase(work, "turn");
-        error = work_request(work, "prepare");
-        if (error == NULL)
-            work_phase(work, "prepare");
+        error = work_turn_take(work);
         break;
     case STORAGE_UNPREPARE:
     case STORAGE_DEACTIVATE:
@@ -52,7 +49,7 @@ static void after_step(void *context, enum storage_step step, const struct error
         export->activated = false;
     if (step == STORAGE_PREPARE) {
         export->prepared = error == NULL;
-        work_release(export->work, "prepare");
+        work_turn_end(export->work);
     }
 }
 

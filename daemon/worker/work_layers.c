@@ -20,16 +20,13 @@ static struct error *before_step(void *context, enum storage_step step)
     struct work *work = context;
     struct error *error = NULL;
     switch (step) {
-    case STORAGE_ACTIVATE:
-        error = work_request(work, "activate");
+    case STORAGE_ACTIVATE: /* journalled with the order */
+        error = work_check(work);
         if (error == NULL)
             work_phase(work, "activate");
         break;
     case STORAGE_PREPARE:
-        work_phase(work, "turn");
-        error = work_request(work, "prepare");
-        if (error == NULL)
-            work_phase(work, "prepare");
+        error = work_turn_take(work);
         break;
     case STORAGE_UNPREPARE:
         work_phase(work, "unprepare");
@@ -49,7 +46,33 @@ static void after_step(void *context, enum storage_step step, const struct error
     if (step == STORAGE_DEACTIVATE && error == NULL)
         work->activated = false;
     if (step == STORAGE_PREPARE)
-        work_release(work, "prepare");
+        work_turn_end(work);
+}
+
+bool work_is_there(const char *path)
+{
+    wchar_t *wide = NULL;
+    struct error *error = win_path(path, &wide);
+    if (error != NULL) {
+        error_free(error);
+        return false;
+    }
+    DWORD attributes = GetFileAttributesW(wide);
+    DWORD code = GetLastError();
+    free(wide);
+    return attributes != INVALID_FILE_ATTRIBUTES || (code != ERROR_FILE_NOT_FOUND && code != ERROR_PATH_NOT_FOUND);
+}
+
+/* What clients of older ways leave to the runtime: the scratch disk itself. */
+static struct error *ensure_disk(struct work *work, const char *layer, const struct hcs_layer_list *parents)
+{
+    char *disk = path_join(layer, "sandbox.vhdx");
+    bool missing = !work_is_there(disk);
+    free(disk);
+    if (!missing)
+        return NULL;
+    work_phase(work, "create");
+    return storage_create_scratch(work->worker->storage, layer, parents);
 }
 
 json_t *work_mount(struct work *work)
@@ -72,6 +95,8 @@ json_t *work_mount(struct work *work)
     }
     if (error == NULL)
         error = hcs_layer_list_make(storage, parents, count, &list);
+    if (error == NULL && json_is_true(json_object_get(work->order, "make")))
+        error = ensure_disk(work, layer, &list);
     if (error == NULL) {
         error = storage_attach(storage, layer, &list, &hooks);
         attached = error == NULL;
@@ -146,20 +171,6 @@ json_t *work_unmount(struct work *work)
 }
 
 /* ---- removing ------------------------------------------------------------------------------------------------ */
-
-bool work_is_there(const char *path)
-{
-    wchar_t *wide = NULL;
-    struct error *error = win_path(path, &wide);
-    if (error != NULL) {
-        error_free(error);
-        return false;
-    }
-    DWORD attributes = GetFileAttributesW(wide);
-    DWORD code = GetLastError();
-    free(wide);
-    return attributes != INVALID_FILE_ATTRIBUTES || (code != ERROR_FILE_NOT_FOUND && code != ERROR_PATH_NOT_FOUND);
-}
 
 struct error *work_remove(struct work *work, const char *folder, json_t *left, uint64_t *ret_total)
 {

@@ -7,6 +7,7 @@
 #include "base/win.h"
 #include "daemon/worker/message.h"
 #include "daemon/worker/work.h"
+#include "daemon/worker/worker.h"
 #include "layer/volume.h"
 
 /* ---- what the verbs share -------------------------------------------------------------------------------------------- */
@@ -183,7 +184,7 @@ static struct error *move(const char *from, const char *to)
     struct error *error = win_path(from, &source);
     if (error == NULL)
         error = win_path(to, &target);
-    if (error == NULL && !MoveFileExW(source, target, 0))
+    if (error == NULL && !worker_rename_folder(source, target))
         error = error_win32(GetLastError(), "rename layer", from, NULL);
     free(source);
     free(target);

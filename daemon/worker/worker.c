@@ -19,9 +19,11 @@ void (*worker_phase_hook)(const char *kind, const char *phase);
 static const struct work_kind {
     const char *name;
     json_t *(*run)(struct work *work);
+    bool tells_late;
 } work_kinds[] = {
-    {"export", work_export},   {"mount", work_mount}, {"release", work_unmount}, {"clean", work_clean},
-    {"destroy", work_destroy}, {"sweep", work_sweep}, {"layer", work_layer},     {"import", work_import},
+    {"export", work_export, false}, {"mount", work_mount, true},      {"release", work_unmount, true},
+    {"clean", work_clean, false},   {"destroy", work_destroy, false}, {"sweep", work_sweep, false},
+    {"layer", work_layer, false},   {"import", work_import, false},
 };
 
 /* The process's only worker, for the exception filter. */
@@ -32,9 +34,10 @@ static struct worker *the_worker;
 static LONG WINAPI end_by_exception(EXCEPTION_POINTERS *exception)
 {
     DWORD code = exception->ExceptionRecord->ExceptionCode;
-    char text[128];
-    snprintf(text, sizeof text, "{\"type\":\"crash\",\"code\":%lu,\"address\":\"%p\"}", code,
-             exception->ExceptionRecord->ExceptionAddress);
+    char text[192];
+    struct work *work = the_worker != NULL ? atomic_load(&the_worker->current) : NULL;
+    snprintf(text, sizeof text, "{\"type\":\"crash\",\"code\":%lu,\"address\":\"%p\",\"phase\":\"%s\"}", code,
+             exception->ExceptionRecord->ExceptionAddress, work != NULL ? atomic_load(&work->phase) : "");
     if (the_worker != NULL)
         wire_write_last(the_worker->wire, text);
     TerminateProcess(GetCurrentProcess(), code);
@@ -69,7 +72,8 @@ void work_phase(struct work *work, const char *phase)
     atomic_store(&work->phase, phase);
     /* What was in hand was so in the phase before: a call that hangs now must not be laid to it. */
     export_control_set_path(&work->control, "");
-    work_send(work, json_pack("{s:s, s:s}", "type", "phase", "phase", phase));
+    if (!work->tells_late)
+        work_send(work, json_pack("{s:s, s:s}", "type", "phase", "phase", phase));
     if (worker_phase_hook != NULL)
         worker_phase_hook(work->kind, phase);
 }
@@ -106,9 +110,58 @@ struct error *work_request(struct work *work, const char *step)
     return error;
 }
 
-void work_release(struct work *work, const char *step)
+/* ---- PrepareLayer's turn ------------------------------------------------------------------------------------- */
+
+struct error *work_turn_take(struct work *work)
 {
-    work_send(work, json_pack("{s:s, s:s}", "type", "release", "step", step));
+    struct worker *worker = work->worker;
+    struct error *error = NULL;
+    AcquireSRWLockExclusive(&worker->lock);
+    bool lent = work->turn == TURN_LENT;
+    bool stop = work->cancelled;
+    if (lent && !stop)
+        work->turn = TURN_USED;
+    ReleaseSRWLockExclusive(&worker->lock);
+    if (stop)
+        return cancelled(work);
+    if (!lent) {
+        work_phase(work, "turn");
+        error = work_request(work, "prepare");
+    }
+    if (error == NULL)
+        work_phase(work, "prepare");
+    return error;
+}
+
+static void give_turn_back(struct work *work)
+{
+    work_send(work, json_pack("{s:s, s:s}", "type", "release", "step", "prepare"));
+}
+
+void work_turn_end(struct work *work)
+{
+    struct worker *worker = work->worker;
+    AcquireSRWLockExclusive(&worker->lock);
+    bool keep = work->turn == TURN_USED;
+    work->turn = keep ? TURN_LENT : TURN_ASKED;
+    ReleaseSRWLockExclusive(&worker->lock);
+    if (!keep)
+        give_turn_back(work);
+}
+
+/* On the control thread, which answers whatever the job's thread is stuck in. */
+static void recall_turn(struct work *work)
+{
+    struct worker *worker = work->worker;
+    AcquireSRWLockExclusive(&worker->lock);
+    bool now = work->turn == TURN_LENT;
+    if (now)
+        work->turn = TURN_ASKED;
+    else if (work->turn == TURN_USED)
+        work->turn = TURN_WANTED;
+    ReleaseSRWLockExclusive(&worker->lock);
+    if (now)
+        give_turn_back(work);
 }
 
 struct error *work_send_data(void *context, const void *data, size_t size)
@@ -139,20 +192,43 @@ struct error *work_send_data(void *context, const void *data, size_t size)
 
 /* ---- the job's thread ---------------------------------------------------------------------------------------- */
 
-static DWORD WINAPI work_thread(void *context)
+static const struct work_kind *find_kind(const char *name)
 {
-    struct work *work = context;
+    for (size_t i = 0; i < sizeof work_kinds / sizeof work_kinds[0]; i++)
+        if (strcmp(work_kinds[i].name, name) == 0)
+            return &work_kinds[i];
+    return NULL;
+}
+
+static void run_job(struct work *work)
+{
+    const struct work_kind *kind = find_kind(work->kind);
     json_t *end = NULL;
-    for (size_t i = 0; i < sizeof work_kinds / sizeof work_kinds[0] && end == NULL; i++)
-        if (strcmp(work_kinds[i].name, work->kind) == 0)
-            end = work_kinds[i].run(work);
-    if (end == NULL) {
+    if (kind != NULL) {
+        end = kind->run(work);
+    } else {
         struct error *error = error_make(ERROR_KIND_UNIMPLEMENTED, work->kind, NULL, "this worker knows no such job");
         end = json_pack("{s:o}", "error", message_pack_error(error));
         error_free(error);
     }
     json_object_set_new(end, "type", json_string("end"));
     work_send(work, end);
+}
+
+/* One after the other, as long as the process lives: a thread for each costs more than a mount does. */
+static DWORD WINAPI work_thread(void *context)
+{
+    struct worker *worker = context;
+    for (;;) {
+        AcquireSRWLockExclusive(&worker->lock);
+        while (worker->next == NULL)
+            SleepConditionVariableSRW(&worker->changed, &worker->lock, INFINITE, 0);
+        struct work *work = worker->next;
+        worker->next = NULL;
+        ReleaseSRWLockExclusive(&worker->lock);
+        run_job(work);
+        SetEvent(worker->done);
+    }
     return 0;
 }
 
@@ -218,6 +294,11 @@ void work_watch_staging(struct work *work, const char *folder)
 
 static void beat_send(struct work *work, struct beat *last)
 {
+    const char *phase = atomic_load(&work->phase);
+    if (work->tells_late && phase != work->told) {
+        work->told = phase;
+        work_send(work, json_pack("{s:s, s:s}", "type", "phase", "phase", phase));
+    }
     char *path = export_control_path(&work->cleaning);
     if (path == NULL || path[0] == '\0') {
         free(path);
@@ -250,7 +331,7 @@ static void beat_send(struct work *work, struct beat *last)
 struct control {
     struct worker *worker;
     struct work *work; /* NULL: idle */
-    HANDLE thread;     /* the job's */
+    HANDLE thread;     /* the jobs'; NULL before the first */
     struct beat last;
     uint64_t beat_ms; /* when progress is told next */
 };
@@ -260,31 +341,42 @@ static void end_job(struct control *control);
 static struct error *begin_job(struct control *control, json_t *message)
 {
     /* The next job may come between the last one's `end` and the end of its thread. */
-    if (control->work != NULL && WaitForSingleObject(control->thread, 5000) == WAIT_OBJECT_0)
+    struct worker *worker = control->worker;
+    if (control->work != NULL && WaitForSingleObject(worker->done, 5000) == WAIT_OBJECT_0)
         end_job(control);
     if (control->work != NULL)
         return error_make(ERROR_KIND_INTERNAL, "begin job", NULL, "a job is in hand already");
+    if (control->thread == NULL)
+        control->thread = CreateThread(NULL, JOB_STACK, work_thread, worker, STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
+    if (control->thread == NULL)
+        return error_win32(GetLastError(), "begin job", message_text(message, "job"), NULL);
     struct work *work = mem_new(struct work);
-    work->worker = control->worker;
+    work->worker = worker;
     work->id = str_copy(message_text(message, "job"));
     work->kind = str_copy(message_text(message, "kind"));
+    const struct work_kind *kind = find_kind(work->kind);
+    work->tells_late = kind != NULL && kind->tells_late;
     work->order = json_incref(message);
     work->credit = message_number(message, "credit");
-    atomic_store(&work->phase, "begin");
+    work->turn = json_is_true(json_object_get(message, "turn")) ? TURN_LENT : TURN_ASKED;
+    work->told = "begin";
+    atomic_store(&work->phase, work->told);
     export_control_init(&work->control);
     export_control_init(&work->cleaning);
     control->beat_ms = clock_ms() + BEAT_MS;
     control->work = work;
-    control->thread = CreateThread(NULL, JOB_STACK, work_thread, work, STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
-    if (control->thread == NULL)
-        return error_win32(GetLastError(), "begin job", work->id, NULL);
+    atomic_store(&worker->current, work);
+    AcquireSRWLockExclusive(&worker->lock);
+    worker->next = work;
+    ReleaseSRWLockExclusive(&worker->lock);
+    WakeAllConditionVariable(&worker->changed);
     return NULL;
 }
 
 static void end_job(struct control *control)
 {
     struct work *work = control->work;
-    win_close(control->thread);
+    atomic_store(&control->worker->current, NULL);
     free(control->last.path);
     control->last = (struct beat){0};
     control->work = NULL;
@@ -359,6 +451,8 @@ static struct error *take_message(struct control *control, json_t *message)
         cancel_job(control);
     else if (strcmp(type, "go_around") == 0)
         go_around(control);
+    else if (strcmp(type, "recall") == 0)
+        recall_turn(control->work);
     return NULL;
 }
 
@@ -398,7 +492,7 @@ static struct error *control_loop(struct worker *worker)
         if (error != NULL)
             return error;
         bool busy = control.work != NULL;
-        HANDLE handles[2] = {wire_read_event(worker->wire), control.thread};
+        HANDLE handles[2] = {wire_read_event(worker->wire), worker->done};
         DWORD waited = WaitForMultipleObjects(busy ? 2 : 1, handles, FALSE, busy ? until_beat(&control) : INFINITE);
         if (waited == WAIT_TIMEOUT)
             continue;
@@ -455,6 +549,9 @@ int worker_main(int argc, wchar_t **argv)
     worker.wire = wire_new(pipe);
     InitializeSRWLock(&worker.lock);
     InitializeConditionVariable(&worker.changed);
+    worker.done = CreateEventW(NULL, FALSE, FALSE, NULL);
+    if (worker.done == NULL)
+        end_process(GetLastError());
     the_worker = &worker;
 
     struct error *privileges = privilege_enable(privilege_storage, privilege_storage_count);

@@ -79,6 +79,8 @@ struct error *machine_enter(struct machines *machines, struct machine *machine, 
 void machine_leave(struct machines *machines, struct machine *machine)
 {
     AcquireSRWLockExclusive(&machines->lock);
+    if (!machine->removed)
+        machine_sort_holders(machines, machine); /* machines_keep does not wait for a turn */
     machine->busy = false;
     machine->counts = uvm_count(machine->vm);
     machine_drop(machine);

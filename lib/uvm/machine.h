@@ -22,19 +22,20 @@ struct machine_claim {
     char *holder, *scratch; /* scratch NULL: given up already */
     char **parents;
     size_t parent_count;
-    bool released; /* the holder is gone; the VM may still have the layers */
+    bool released;  /* the holder is gone; the VM may still have the layers */
+    bool recovered; /* from the journal: of an earlier life */
 };
 
 struct machine {
     struct machine *next;         /* lock */
     char *id;                     /* constant */
-    struct uvm *vm;               /* turn; its shape is constant. machines_keep: lock, for recovered ones */
+    struct uvm *vm;               /* turn; its shape is constant */
     struct hcs_system *system;    /* turn. NULL: not opened (any more) */
     struct machine_claim *claims; /* turn+lock */
     size_t claim_count;
-    char **orphans; /* turn; made by machines_keep. Holders of an earlier life that are no more */
+    char **orphans; /* turn. Holders of an earlier life that are no more */
     size_t orphan_count;
-    bool recovered;           /* lock. From the journal, and nobody has said yet who is still there */
+    bool recovered;           /* lock. From the journal, and it is not sorted yet who of its holders is still there */
     bool made;                /* turn; views look without. It was there once: to be opened, not created */
     bool gone;                /* turn; views look without. It has ended */
     bool tend;                /* lock. Something is left to do in the background */
@@ -56,6 +57,8 @@ struct machines {
     struct machine *list;               /* lock */
     char **unread;                      /* ids of VMs whose documents make no sense; the same from machines_open on */
     size_t unread_count;
+    char **kept; /* lock. What machines_keep was told; NULL before */
+    size_t kept_count;
     PTP_TIMER timer; /* set under the lock */
     bool closing;    /* lock */
 };
@@ -132,6 +135,9 @@ void machine_claims_decode(struct machines *machines, struct machine *machine, c
 
 /* Turn. Nobody is in it any more: ends it and forgets it. What does not end is tried again. Returns why it did not. */
 struct error *machine_wind_up(struct machines *machines, struct machine *machine) ERROR_MUST_CHECK;
+/* Locked, with the turn or while nobody has it. After machines_keep, of a VM from the journal: confirms the holders that are
+ * still there and has the others released in the background. Once. */
+void machine_sort_holders(struct machines *machines, struct machine *machine);
 /* The timer's callback. */
 void CALLBACK machines_timer_due(PTP_CALLBACK_INSTANCE instance, void *context, PTP_TIMER timer);
 

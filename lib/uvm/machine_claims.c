@@ -139,6 +139,7 @@ void machine_claims_decode(struct machines *machines, struct machine *machine, c
             continue;
         struct machine_claim *claim = machine_claim_add(machine, holder, scratch[0] != '\0' ? scratch : NULL, NULL, 0);
         claim->released = json_is_true(json_object_get(json, "released"));
+        claim->recovered = true;
         for (size_t i = 0; i < json_array_size(parents); i++)
             if (json_is_string(json_array_get(parents, i)))
                 claim_add_parent(claim, json_string_value(json_array_get(parents, i)));

@@ -112,6 +112,9 @@ static void machines_free(struct machines *machines)
     for (size_t i = 0; i < machines->unread_count; i++)
         free(machines->unread[i]);
     free(machines->unread);
+    for (size_t i = 0; i < machines->kept_count; i++)
+        free(machines->kept[i]);
+    free(machines->kept);
     journal_free(machines->journal);
     free(machines->owner);
     free(machines);

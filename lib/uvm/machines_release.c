@@ -165,28 +165,45 @@ void CALLBACK machines_timer_due(PTP_CALLBACK_INSTANCE instance, void *context, 
     ReleaseSRWLockExclusive(&machines->lock);
 }
 
-void machines_keep(struct machines *machines, const char *const *holders, size_t count)
+static bool is_kept(const struct machines *machines, const char *holder)
 {
-    AcquireSRWLockExclusive(&machines->lock);
-    for (struct machine *machine = machines->list; machine != NULL; machine = machine->next) {
-        if (!machine->recovered)
-            continue;
-        machine->recovered = false;
-        for (size_t i = 0; i < uvm_holder_count(machine->vm); i++) {
-            const char *holder = uvm_holder(machine->vm, i);
-            bool kept = false;
-            for (size_t k = 0; k < count && !kept; k++)
-                kept = strcmp(holders[k], holder) == 0;
-            if (kept) {
-                uvm_confirm(machine->vm, holder);
-                continue;
-            }
+    for (size_t i = 0; i < machines->kept_count; i++)
+        if (strcmp(machines->kept[i], holder) == 0)
+            return true;
+    return false;
+}
+
+void machine_sort_holders(struct machines *machines, struct machine *machine)
+{
+    if (!machine->recovered || machines->kept == NULL)
+        return;
+    machine->recovered = false;
+    for (size_t i = 0; i < uvm_holder_count(machine->vm); i++) {
+        const char *holder = uvm_holder(machine->vm, i);
+        const struct machine_claim *claim = machine_claim_find(machine, holder);
+        if (is_kept(machines, holder)) {
+            uvm_confirm(machine->vm, holder);
+        } else if (claim == NULL || claim->recovered) { /* one that came since is its own witness */
             machine->orphans = mem_resize_array(machine->orphans, machine->orphan_count + 1, sizeof(char *));
             machine->orphans[machine->orphan_count++] = str_copy(holder);
         }
-        machine->tend = machine->orphan_count > 0 || uvm_holder_count(machine->vm) == 0;
-        machine->due_ms = clock_ms();
     }
+    if (machine->orphan_count == 0 && uvm_holder_count(machine->vm) > 0)
+        return;
+    machine->tend = true;
+    machine->due_ms = clock_ms();
     arm(machines);
+}
+
+void machines_keep(struct machines *machines, const char *const *holders, size_t count)
+{
+    AcquireSRWLockExclusive(&machines->lock);
+    machines->kept = mem_new_array(count + 1, char *);
+    for (size_t i = 0; i < count; i++)
+        machines->kept[machines->kept_count++] = str_copy(holders[i]);
+    /* Somebody may be at work on one already: a container's teardown that was taken up again. */
+    for (struct machine *machine = machines->list; machine != NULL; machine = machine->next)
+        if (!machine->busy)
+            machine_sort_holders(machines, machine);
     ReleaseSRWLockExclusive(&machines->lock);
 }

@@ -38,6 +38,7 @@ static const struct watch_rule call_rules[] = {
     {"unprepare", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_UNDO, {WATCH_KILL, WATCH_ABANDON}},
     {"deactivate", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_UNDO, {WATCH_KILL, WATCH_ABANDON}},
     {"target", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_UNDO, {WATCH_KILL, WATCH_ABANDON}},
+    {"create", WATCH_UNBOUNDED, WATCH_UNBOUNDED, WATCH_UNDO, {WATCH_KILL, WATCH_ABANDON}},
 };
 
 /* The other storage calls that a caller waits for: the same bound over all of it. */

@@ -1,8 +1,9 @@
 /* bench_layers EMULATOR_DLL FOLDER [ROUNDS]: what a mount and an unmount cost in hcsd itself.
  *
  * In turns: a mount and a release as Create and Delete make them (claims, job, worker process, journal), the same storage calls
- * made directly, and the same documents written and removed. The first less the other two, of medians, is hcsd's own share. This
- * program is its own worker. */
+ * made directly, and the same documents written. The first less the other two, of medians, is hcsd's own share. (The document's
+ * removal after a release is not subtracted: nobody waits for it.) Beside it the floor: one message of the size of an order to
+ * another process and one back, with nothing done in between. This program is its own worker, and its own echo. */
 #include "hcs/storage.h" /* before all else: windows.h */
 
 #include <shellapi.h>
@@ -18,11 +19,14 @@
 #include "base/path.h"
 #include "base/win.h"
 #include "daemon/jobs/jobs.h"
+#include "daemon/jobs/process.h"
 #include "daemon/worker/worker.h"
 #include "hcs/privilege.h"
 #include "journal/journal.h"
 
-#define ROUNDS 200
+#define ROUNDS  200
+#define MESSAGE 256          /* bytes */
+#define ECHO    "bench-echo" /* where the worker's command line has its library */
 
 static void must(struct error *error)
 {
@@ -58,7 +62,8 @@ struct bench {
     struct storage *storage;
     struct journal *journal;
     char *base, *scratch, *other;
-    double *mount, *release, *mount_calls, *release_calls, *mount_flushes, *release_flushes;
+    HANDLE echo; /* a pipe to the process that echoes */
+    double *mount, *release, *mount_calls, *release_calls, *mount_flushes, *release_flushes, *messages;
 };
 
 static void through_hcsd(struct bench *bench, size_t round)
@@ -91,7 +96,7 @@ static void directly(struct bench *bench, size_t round)
     free(volume);
 }
 
-/* As remains.c has them: written before ActivateLayer and as mounted; before the release, and removed after it. */
+/* As remains.c has them: written before ActivateLayer and as mounted; before the release. */
 static void write_documents(struct bench *bench, size_t round)
 {
     struct journal_key key = {NULL, "ebenchaa"};
@@ -103,10 +108,52 @@ static void write_documents(struct bench *bench, size_t round)
     must(journal_save(bench->journal, &key, body));
     double middle = now_ms();
     must(journal_save(bench->journal, &key, body));
-    must(journal_remove(bench->journal, &key));
     bench->mount_flushes[round] = middle - begin;
     bench->release_flushes[round] = now_ms() - middle;
+    must(journal_remove(bench->journal, &key));
     json_decref(body);
+}
+
+/* All of it, in one direction. Ends the process when the other end is gone. */
+static void transfer(HANDLE pipe, bool out, uint8_t *data, OVERLAPPED *overlapped)
+{
+    DWORD count = 0;
+    for (size_t done = 0; done < MESSAGE; done += count) {
+        BOOL now = out ? WriteFile(pipe, data + done, (DWORD)(MESSAGE - done), NULL, overlapped)
+                       : ReadFile(pipe, data + done, (DWORD)(MESSAGE - done), NULL, overlapped);
+        if ((!now && GetLastError() != ERROR_IO_PENDING) || !GetOverlappedResult(pipe, overlapped, &count, !now) ||
+            count == 0)
+            exit(0);
+    }
+}
+
+static int echo(HANDLE pipe)
+{
+    OVERLAPPED overlapped = {.hEvent = CreateEventW(NULL, TRUE, FALSE, NULL)};
+    uint8_t data[MESSAGE];
+    for (;;) {
+        transfer(pipe, false, data, &overlapped);
+        transfer(pipe, true, data, &overlapped);
+    }
+    return 0;
+}
+
+static void exchange(struct bench *bench, size_t round)
+{
+    OVERLAPPED overlapped = {.hEvent = CreateEventW(NULL, TRUE, FALSE, NULL)};
+    uint8_t data[MESSAGE] = {0};
+    double begin = now_ms();
+    transfer(bench->echo, true, data, &overlapped);
+    transfer(bench->echo, false, data, &overlapped);
+    bench->messages[round] = now_ms() - begin;
+    CloseHandle(overlapped.hEvent);
+}
+
+static void start_echo(struct bench *bench)
+{
+    struct process process = {0};
+    const struct process_start start = {.hcs_library = ECHO, .job = CreateJobObjectW(NULL, NULL)};
+    must(process_begin(&start, &process, &bench->echo));
 }
 
 static char *make_folder(const char *root, const char *name)
@@ -132,9 +179,9 @@ static void run(const char *library_path, const char *root, size_t rounds)
     struct bench bench = {0};
     struct hcs_library *library = NULL;
     char *staging = make_folder(root, "staging"), *state = make_folder(root, "state"), *own = make_folder(root, "own");
-    double **lists[] = {&bench.mount,         &bench.release,       &bench.mount_calls,
-                        &bench.release_calls, &bench.mount_flushes, &bench.release_flushes};
-    for (size_t i = 0; i < 6; i++)
+    double **lists[] = {&bench.mount,         &bench.release,         &bench.mount_calls, &bench.release_calls,
+                        &bench.mount_flushes, &bench.release_flushes, &bench.messages};
+    for (size_t i = 0; i < 7; i++)
         *lists[i] = mem_new_array(rounds + 1, double);
     error_free(privilege_enable(privilege_storage, privilege_storage_count));
     must(hcs_library_new(library_path, &library));
@@ -153,23 +200,27 @@ static void run(const char *library_path, const char *root, size_t rounds)
                                          .state_dir = state,
                                          .hcs_library = library_path};
     must(jobs_open(&options, &bench.jobs));
+    start_echo(&bench);
     for (size_t i = 0; i < 10; i++) { /* workers start, caches fill */
         through_hcsd(&bench, 0);
         directly(&bench, 0);
         write_documents(&bench, 0);
+        exchange(&bench, 0);
     }
     for (size_t i = 0; i < rounds; i++) {
         through_hcsd(&bench, i);
         directly(&bench, i);
         write_documents(&bench, i);
+        exchange(&bench, i);
     }
-    double values[6];
-    for (size_t i = 0; i < 6; i++)
+    double values[7];
+    for (size_t i = 0; i < 7; i++)
         values[i] = median(*lists[i], rounds);
     printf("# mount: %.2f ms through hcsd, of these %.2f ms the emulator's and %.2f ms the journal's\n", values[0],
            values[2], values[4]);
     printf("# unmount: %.2f ms through hcsd, of these %.2f ms the emulator's and %.2f ms the journal's\n", values[1],
            values[3], values[5]);
+    printf("# a message to another process and one back: %.2f ms\n", values[6]);
     printf("mount_ms %.2f (hcsd's own share of a mount; at most 1)\n", values[0] - values[2] - values[4]);
     printf("unmount_ms %.2f (hcsd's own share of an unmount; at most 1)\n", values[1] - values[3] - values[5]);
     fflush(stdout);
@@ -180,6 +231,8 @@ int wmain(int argc, wchar_t **argv);
 
 int wmain(int argc, wchar_t **argv)
 {
+    if (worker_wanted(argc, argv) && argc > 5 && wcscmp(argv[5], L"" ECHO) == 0)
+        return echo((HANDLE)(uintptr_t)wcstoull(argv[3], NULL, 0));
     if (worker_wanted(argc, argv))
         return worker_main(argc, argv);
     if (argc < 3) {

@@ -5,12 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buffer.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "broker.h"
 #include "detach.h"
 #include "server.h"
+#include "shared/ask.h"
 #include "shared/frame.h"
 
 #define STOP_MS 15000
@@ -80,44 +80,6 @@ static int serve(void)
     return 0;
 }
 
-/* One request over a connection of its own; NULL when no broker runs. The caller drops the reply. */
-static json_t *ask(const json_t *request)
-{
-    struct buffer bytes = {0};
-    json_t *reply = NULL;
-    HANDLE pipe = INVALID_HANDLE_VALUE;
-    DWORD done;
-
-    for (int tries = 0; pipe == INVALID_HANDLE_VALUE && tries < 50; tries++) {
-        pipe = CreateFileW(broker.names.pipe, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING,
-                           SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION, NULL);
-        if (pipe != INVALID_HANDLE_VALUE)
-            break;
-        if (GetLastError() != ERROR_PIPE_BUSY)
-            return NULL;
-        WaitNamedPipeW(broker.names.pipe, 100);
-    }
-    frame_add(&bytes, request);
-    if (WriteFile(pipe, bytes.data, (DWORD)bytes.size, &done, NULL)) {
-        buffer_clear(&bytes);
-        while (reply == NULL) {
-            uint8_t *place = buffer_reserve(&bytes, 65536);
-            if (!ReadFile(pipe, place, 65536, &done, NULL) || done == 0)
-                break;
-            bytes.size += done;
-            if (!frame_take(&bytes, &reply))
-                break;
-            if (reply != NULL && json_object_get(reply, "n") == NULL) { /* an event */
-                json_decref(reply);
-                reply = NULL;
-            }
-        }
-    }
-    buffer_free(&bytes);
-    CloseHandle(pipe);
-    return reply;
-}
-
 static void print_json(const json_t *json)
 {
     char *text = json_dumps(json, JSON_INDENT(2) | JSON_SORT_KEYS);
@@ -128,7 +90,7 @@ static void print_json(const json_t *json)
 static int print_books(void)
 {
     json_t *request = json_pack("{s:i, s:s}", "n", 1, "call", "books");
-    json_t *reply = ask(request);
+    json_t *reply = broker_ask(&broker.names, request);
 
     if (reply == NULL) {
         json_t *empty =
@@ -148,13 +110,13 @@ static int stop(void)
 {
     json_t *books_request = json_pack("{s:i, s:s}", "n", 1, "call", "books");
     json_t *request = json_pack("{s:i, s:s}", "n", 1, "call", "stop");
-    json_t *books = ask(books_request);
+    json_t *books = broker_ask(&broker.names, books_request);
     DWORD pid = (DWORD)frame_number(json_object_get(books, "books"), "pid");
     HANDLE process = pid == 0 ? NULL : OpenProcess(SYNCHRONIZE, FALSE, pid);
     int code = 0;
 
     if (process != NULL) {
-        json_decref(ask(request));
+        json_decref(broker_ask(&broker.names, request));
         if (WaitForSingleObject(process, STOP_MS) != WAIT_OBJECT_0) {
             fprintf(stderr, "hcsemu: the broker (process %lu) has not ended within %d s\n", pid, STOP_MS / 1000);
             code = 1;
@@ -171,7 +133,7 @@ static int break_system(const wchar_t *id)
 {
     char *text = text_from_utf16z((const char16_t *)id);
     json_t *request = json_pack("{s:i, s:s, s:s}", "n", 1, "call", "break", "id", text);
-    json_t *reply = ask(request);
+    json_t *reply = broker_ask(&broker.names, request);
     bool done = reply != NULL && frame_number(reply, "hr") == S_OK;
 
     if (!done)

@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "base/win.h"
 #include "daemon/worker/worker.h"
+#include "layer/volume.h"
 
 static char program_name[32];
 static unsigned folder_number;
@@ -115,6 +116,20 @@ static bool phase_fault_is(const char *path, const char *wanted)
     return same;
 }
 
+static bool (*true_rename)(const wchar_t *from, const wchar_t *to);
+
+/* On Linux an open file below keeps nobody from renaming a folder. */
+static bool rename_folder(const wchar_t *from, const wchar_t *to)
+{
+    char *path = environment("HCSD_TEST_PHASE_FILE");
+    bool refused = path != NULL && phase_fault_is(path, "rename refused");
+    free(path);
+    if (!refused)
+        return true_rename(from, to);
+    SetLastError(ERROR_SHARING_VIOLATION);
+    return false;
+}
+
 static void phase_reached(const char *kind, const char *phase)
 {
     char *path = environment("HCSD_TEST_PHASE_FILE"), *hang = str_format("%s %s hang", kind, phase),
@@ -128,6 +143,50 @@ static void phase_reached(const char *kind, const char *phase)
     free(path);
     free(hang);
     free(crash);
+}
+
+/* ---- volumes, which Wine has none of ------------------------------------------------------------------------------ */
+
+static void note_target(const wchar_t *folder, const wchar_t *volume)
+{
+    char *path = environment("HCSD_TEST_TARGET_FILE"), *name = win_text(folder), *of = win_text(volume);
+    char *line = str_format("%s %s\n", name, of);
+    wchar_t *wide_path = wide(path);
+    HANDLE file = CreateFileW(wide_path, FILE_APPEND_DATA, 0, NULL, OPEN_ALWAYS, 0, NULL);
+    DWORD done;
+    WriteFile(file, line, (DWORD)strlen(line), &done, NULL);
+    CloseHandle(file);
+    free(wide_path);
+    free(line);
+    free(path);
+    free(name);
+    free(of);
+}
+
+static BOOL WINAPI set_mount_point(LPCWSTR folder, LPCWSTR volume)
+{
+    note_target(folder, volume);
+    if (wcsstr(folder, L"refused") == NULL)
+        return TRUE;
+    SetLastError(ERROR_ACCESS_DENIED);
+    return FALSE;
+}
+
+static BOOL WINAPI delete_mount_point(LPCWSTR folder)
+{
+    note_target(folder, L"off");
+    return TRUE;
+}
+
+char *fixture_targets(const struct fixture *fixture)
+{
+    struct buffer content = {0};
+    char *path = path_join(fixture->root, "targets.txt");
+    error_free(file_read(path, 65536, &content));
+    char *text = str_copy(content.data != NULL ? (const char *)content.data : "");
+    buffer_free(&content);
+    free(path);
+    return text;
 }
 
 /* ---- events ------------------------------------------------------------------------------------------------------ */
@@ -228,6 +287,9 @@ void fixture_main(const char *name)
     wchar_t **argv = CommandLineToArgvW(GetCommandLineW(), &argc);
     if (worker_wanted(argc, argv)) {
         worker_phase_hook = phase_reached;
+        true_rename = worker_rename_folder;
+        worker_rename_folder = rename_folder;
+        volume_calls = (struct volume_calls){set_mount_point, delete_mount_point};
         exit(worker_main(argc, argv));
     }
     LocalFree(argv);
@@ -295,6 +357,9 @@ void fixture_open(struct fixture *fixture, const struct jobs_options *options)
     char *phase_file = path_join(fixture->root, "phase-fault.txt");
     set_environment("HCSD_TEST_PHASE_FILE", phase_file);
     free(phase_file);
+    char *target_file = path_join(fixture->root, "targets.txt");
+    set_environment("HCSD_TEST_TARGET_FILE", target_file);
+    free(target_file);
     events_clear();
     fixture_open_jobs(fixture, options);
 }

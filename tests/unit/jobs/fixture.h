@@ -43,8 +43,13 @@ void fixture_scratch(const struct fixture *fixture, const char *name, char **ret
 
 /* Rows of the emulator's fault file, "" for none. */
 void fixture_faults(const struct fixture *fixture, const char *rows);
-/* "KIND PHASE hang|crash": what the worker is to do when a job gets there; "" for nothing. hang lasts until it is changed. */
+/* "KIND PHASE hang|crash": what the worker is to do when a job gets there; "rename refused": somebody has something open in every
+ * folder; "" for nothing. hang lasts until it is changed. */
 void fixture_phase_fault(const struct fixture *fixture, const char *fault);
+
+/* What workers were asked to mount volumes on so far, "FOLDER VOLUME" or "FOLDER off" a line; a folder with "refused" in its name is.
+ * The caller frees it. */
+char *fixture_targets(const struct fixture *fixture);
 
 /* What the emulator's broker holds; the caller frees it with json_decref. */
 struct json_t;

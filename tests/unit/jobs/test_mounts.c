@@ -10,6 +10,7 @@
 #include "base/path.h"
 #include "base/text.h"
 #include "base/win.h"
+#include "daemon/jobs/layers.h"
 #include "fixture.h"
 #include "journal/journal.h"
 
@@ -20,6 +21,17 @@ static void expect(struct error *error, enum error_kind kind, const char *words)
         fail_msg("expected %s with \"%s\", found %s", error_kind_name(kind), words != NULL ? words : "", text);
     free(text);
     error_free(error);
+}
+
+/* The journal's documents are written by this; each is one flush. */
+static _Atomic unsigned flushes;
+struct error *__real_file_replace(const char *path, const void *data, size_t size, const struct pause *pause);
+struct error *__wrap_file_replace(const char *path, const void *data, size_t size, const struct pause *pause);
+
+struct error *__wrap_file_replace(const char *path, const void *data, size_t size, const struct pause *pause)
+{
+    flushes++;
+    return __real_file_replace(path, data, size, pause);
 }
 
 static void expect_none(struct error *error)
@@ -40,7 +52,9 @@ static void test_mount_and_release(void **state)
     const char *parents[1] = {base}, *absent_parents[1] = {absent};
     fixture_scratch(&fixture, "scratch", &scratch);
 
+    unsigned before = flushes;
     expect_none(jobs_mount_layer(fixture.jobs, "container web", scratch, parents, 1, &volume));
+    assert_int_equal(flushes - before, 2);
     assert_true(strncmp(volume, "\\\\?\\Volume{", 11) == 0);
     assert_int_equal(volume[strlen(volume) - 1], '}');
     json_t *books = fixture_books(&fixture);
@@ -66,7 +80,9 @@ static void test_mount_and_release(void **state)
 
     expect(jobs_release_layer(fixture.jobs, "container other", scratch), ERROR_KIND_FAILED_PRECONDITION,
            "container web");
+    before = flushes;
     expect_none(jobs_release_layer(fixture.jobs, "container web", spelled));
+    assert_int_equal(flushes - before, 1);
     expect(jobs_release_layer(fixture.jobs, "container web", scratch), ERROR_KIND_NOT_FOUND, "container web");
     fixture_check_released(&fixture);
 
@@ -129,6 +145,102 @@ static void test_mount_faults(void **state)
     expect_none(jobs_release_layer(fixture.jobs, "container good", scratch));
     free(scratch);
     free(volume);
+    free(base);
+    fixture_close(&fixture);
+}
+
+/* The volume on a folder too, as job containers have it: made with the mount, taken off before it, and never what is in it. */
+static void test_mount_points(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    char *scratch = NULL, *volume = NULL;
+    fixture_open(&fixture, NULL);
+    char *base = fixture_layer(&fixture, "base", 3, 0), *target = path_join(fixture.root, "mounts\\web"),
+         *refused = path_join(fixture.root, "refused"), *full = path_join(fixture.root, "full"),
+         *inner = path_join(full, "inner");
+    const char *parents[1] = {base};
+    fixture_scratch(&fixture, "scratch", &scratch);
+    expect_none(jobs_mount_layer_at(fixture.jobs, "layer mount", scratch, parents, 1, target, &volume));
+    assert_true(fixture_exists(target));
+    char *expected = str_format("%s\\ %s\\\n", target, volume), *found = fixture_targets(&fixture);
+    assert_string_equal(found, expected);
+    free(expected);
+    free(found);
+    expect_none(jobs_release_layer(fixture.jobs, "layer mount", scratch));
+    assert_false(fixture_exists(target));
+    expected = str_format("%s\\ %s\\\n%s\\ off\n", target, volume, target);
+    found = fixture_targets(&fixture);
+    assert_string_equal(found, expected);
+    free(expected);
+    free(found);
+    fixture_check_released(&fixture);
+
+    /* What cannot be mounted there is mounted nowhere. */
+    expect(jobs_mount_layer_at(fixture.jobs, "layer mount", scratch, parents, 1, refused, &volume),
+           ERROR_KIND_PERMISSION_DENIED, "SetVolumeMountPoint");
+    assert_false(fixture_exists(refused));
+    expect_none(file_ensure_folder(inner));
+    expect(jobs_mount_layer_at(fixture.jobs, "layer mount", scratch, parents, 1, full, &volume),
+           ERROR_KIND_FAILED_PRECONDITION, "not empty");
+    assert_true(fixture_exists(inner));
+    fixture_check_released(&fixture);
+    expect_none(file_delete_folder(inner));
+    expect_none(file_delete_folder(full));
+
+    /* A folder that was filled meanwhile stays, and is told of; the layer is released all the same. */
+    free(volume);
+    volume = NULL;
+    expect_none(jobs_mount_layer_at(fixture.jobs, "layer mount", scratch, parents, 1, target, &volume));
+    free(inner);
+    inner = path_join(target, "inner");
+    expect_none(file_ensure_folder(inner));
+    struct error *error = jobs_release_layer(fixture.jobs, "layer mount", scratch);
+    assert_non_null(error);
+    error_free(error);
+    assert_true(fixture_exists(inner));
+    fixture_check_released(&fixture);
+    expect_none(file_delete_folder(inner));
+    events_wait("LAYER_RELEASED", 1);
+    assert_false(fixture_exists(target));
+    free(inner);
+    free(full);
+    free(refused);
+    free(target);
+    free(volume);
+    free(scratch);
+    free(base);
+    fixture_close(&fixture);
+}
+
+/* A scratch folder without its disk: a container's is given one, a client's own mount is not. */
+static void test_missing_disk(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    char *scratch = NULL, *volume = NULL;
+    fixture_open(&fixture, NULL);
+    char *base = fixture_layer(&fixture, "base", 3, 0);
+    const char *parents[1] = {base};
+    fixture_scratch(&fixture, "scratch", &scratch);
+    char *disk = path_join(scratch, "sandbox.vhdx");
+    expect_none(file_delete(disk, NULL));
+    struct error *error = jobs_mount_layer_at(fixture.jobs, "layer mount", scratch, parents, 1, NULL, &volume);
+    assert_false(fixture_exists(disk));
+    if (error == NULL) /* which is HCS's to say */
+        expect_none(jobs_release_layer(fixture.jobs, "layer mount", scratch));
+    error_free(error);
+    fixture_faults(&fixture, "{\"call\":\"CreateSandboxLayer\",\"action\":\"fail\",\"hresult\":\"0x80070005\"}");
+    expect(jobs_mount_layer(fixture.jobs, "container web", scratch, parents, 1, &volume), ERROR_KIND_PERMISSION_DENIED,
+           "CreateSandboxLayer");
+    fixture_faults(&fixture, "");
+    fixture_check_released(&fixture);
+    expect_none(jobs_mount_layer(fixture.jobs, "container web", scratch, parents, 1, &volume));
+    assert_true(fixture_exists(disk));
+    expect_none(jobs_release_layer(fixture.jobs, "container web", scratch));
+    free(disk);
+    free(volume);
+    free(scratch);
     free(base);
     fixture_close(&fixture);
 }
@@ -476,6 +588,74 @@ static DWORD WINAPI call_mount(void *context)
     return 0;
 }
 
+/* Until the mount that is under way has come to the phase. */
+static void wait_for_mount(struct jobs *jobs, const char *phase)
+{
+    for (bool waiting = true; waiting;) {
+        size_t count = 0;
+        struct job_view *views = job_look(jobs, NULL, &count);
+        char id[40] = "";
+        for (size_t i = 0; i < count; i++)
+            if (strcmp(views[i].kind, "mount") == 0 && strcmp(views[i].state, "done") != 0)
+                snprintf(id, sizeof id, "%s", views[i].id);
+        job_views_free(views, count);
+        waiting = id[0] == '\0';
+        if (!waiting)
+            job_wait(jobs, id, phase, NULL);
+    }
+}
+
+/* A mount that has PrepareLayer's turn and does not come to use it keeps nobody from it; one that does, does. */
+static void test_turn_is_asked_back(void **state)
+{
+    static const struct {
+        const char *call, *phase;
+        bool shuts_out;
+    } rows[] = {
+        {"ActivateLayer", "activate", false}, {"GetLayerMountPath", "path", false}, {"PrepareLayer", "prepare", true}};
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct fixture fixture;
+        struct jobs_options options = fixture_options();
+        char *stuck = NULL, *free_one = NULL, *volume = NULL, fault[128];
+        options.call_seconds = rows[i].shuts_out ? 3 : 100;
+        options.stall_seconds = 60;
+        fixture_open(&fixture, &options);
+        char *base = fixture_layer(&fixture, "base", 3, 0);
+        const char *parents[1] = {base};
+        fixture_scratch(&fixture, "stuck", &stuck);
+        fixture_scratch(&fixture, "free", &free_one);
+        snprintf(fault, sizeof fault, "{\"call\":\"%s\",\"match\":\"stuck\",\"action\":\"hang\"}", rows[i].call);
+        fixture_faults(&fixture, fault);
+        struct caller caller = {fixture.jobs, stuck, base, NULL};
+        HANDLE thread = CreateThread(NULL, 0, call_mount, &caller, 0, NULL);
+        wait_for_mount(fixture.jobs, rows[i].phase);
+        for (unsigned round = 0; round < 2 && !rows[i].shuts_out; round++) {
+            expect_none(jobs_mount_layer(fixture.jobs, "container free", free_one, parents, 1, &volume));
+            expect_none(jobs_release_layer(fixture.jobs, "container free", free_one));
+            free(volume);
+            volume = NULL;
+        }
+        if (rows[i].shuts_out) /* until its time is up and its worker ended; then the other has it */
+            expect_none(jobs_mount_layer(fixture.jobs, "container free", free_one, parents, 1, &volume));
+        fixture_faults(&fixture, "");
+        assert_int_equal(WaitForSingleObject(thread, PATIENCE_MS), WAIT_OBJECT_0);
+        CloseHandle(thread);
+        if (rows[i].shuts_out) {
+            expect(caller.error, ERROR_KIND_DEADLINE_EXCEEDED, "PrepareLayer");
+            expect_none(jobs_release_layer(fixture.jobs, "container free", free_one));
+        } else {
+            expect_none(caller.error);
+            expect_none(jobs_release_layer(fixture.jobs, "container web", stuck));
+        }
+        free(volume);
+        free(stuck);
+        free(free_one);
+        free(base);
+        fixture_close(&fixture);
+    }
+}
+
 /* Closing answers who waits in a call that hangs, and what it had begun is undone at the next start. */
 static void test_close_answers_callers(void **state)
 {
@@ -489,18 +669,7 @@ static void test_close_answers_callers(void **state)
     fixture_faults(&fixture, "{\"call\":\"PrepareLayer\",\"action\":\"hang\"}");
     struct caller caller = {fixture.jobs, scratch, base, NULL};
     HANDLE thread = CreateThread(NULL, 0, call_mount, &caller, 0, NULL);
-    for (bool waiting = true; waiting;) {
-        size_t count = 0;
-        struct job_view *views = job_look(fixture.jobs, NULL, &count);
-        char id[40] = "";
-        for (size_t i = 0; i < count; i++)
-            if (strcmp(views[i].kind, "mount") == 0)
-                snprintf(id, sizeof id, "%s", views[i].id);
-        job_views_free(views, count);
-        waiting = id[0] == '\0';
-        if (!waiting)
-            job_wait(fixture.jobs, id, "prepare", NULL);
-    }
+    wait_for_mount(fixture.jobs, "prepare");
     jobs_close(fixture.jobs, 6000);
     fixture.jobs = NULL;
     assert_int_equal(WaitForSingleObject(thread, PATIENCE_MS), WAIT_OBJECT_0);
@@ -526,6 +695,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mount_and_release),
         cmocka_unit_test(test_mount_faults),
+        cmocka_unit_test(test_mount_points),
+        cmocka_unit_test(test_missing_disk),
         cmocka_unit_test(test_release_faults),
         cmocka_unit_test(test_killed_daemon),
         cmocka_unit_test(test_sweep_of_unknown_folders),
@@ -533,6 +704,7 @@ int main(void)
         cmocka_unit_test(test_worker_of_an_earlier_life),
         cmocka_unit_test(test_document_that_is_out_of_date),
         cmocka_unit_test(test_unfinished_output_after_a_lost_cleaner),
+        cmocka_unit_test(test_turn_is_asked_back),
         cmocka_unit_test(test_close_answers_callers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
