@@ -109,14 +109,6 @@ static void run_enumerate(struct compute_call *call)
 
 struct error *hcs_enumerate(struct compute *compute, const char *query, const struct guard_wait *wait, char **ret_json)
 {
-    struct compute_call *call = call_new(compute, NULL, HCS_EXPORT_HcsEnumerateComputeSystems, "", run_enumerate);
-    struct error *error = call_set_text(call, query);
-    if (error == NULL)
-        error = call_make(call, wait);
-    if (error == NULL)
-        error = call_error(call);
-    if (error == NULL)
-        error = call_document(call, ret_json);
-    call_free(call);
-    return error;
+    return call_ask(call_new(compute, NULL, HCS_EXPORT_HcsEnumerateComputeSystems, "", run_enumerate), query, wait,
+                    ret_json);
 }

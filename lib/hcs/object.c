@@ -136,13 +136,26 @@ struct error *call_error(const struct compute_call *call)
     return error;
 }
 
-struct error *call_document(const struct compute_call *call, char **ret_json)
+static struct error *document_of(const struct compute_call *call, char **ret_json)
 {
     if (call->document == NULL || call->document[0] == 0)
         return error_make(ERROR_KIND_INTERNAL, call->base.name, call->base.object,
                           "HCS answered with an empty document");
     *ret_json = win_text(call->document);
     return NULL;
+}
+
+struct error *call_ask(struct compute_call *call, const char *query, const struct guard_wait *wait, char **ret_json)
+{
+    struct error *error = query == NULL ? NULL : call_set_text(call, query);
+    if (error == NULL)
+        error = call_make(call, wait);
+    if (error == NULL)
+        error = call_error(call);
+    if (error == NULL)
+        error = document_of(call, ret_json);
+    call_free(call);
+    return error;
 }
 
 void call_free(struct compute_call *call)

@@ -85,8 +85,10 @@ struct error *call_make(struct compute_call *call, const struct guard_wait *wait
 /* What HCS said as an error with its events; NULL for success (pending counts as failure here). */
 struct error *call_error(const struct compute_call *call) ERROR_MUST_CHECK;
 bool call_is_pending(const struct compute_call *call);
-/* call->document as UTF-8, INTERNAL when it is missing or empty. */
-struct error *call_document(const struct compute_call *call, char **ret_json) ERROR_MUST_CHECK;
+/* A call that is a question, with `query` (may be NULL) as its text: makes it, gives its document as UTF-8 and frees it. HCS's
+ * error, or INTERNAL when the document is missing or empty. */
+struct error *call_ask(struct compute_call *call, const char *query, const struct guard_wait *wait,
+                       char **ret_json) ERROR_MUST_CHECK;
 void call_free(struct compute_call *call);
 
 /* Whether HCS's result is this code in either of its forms (0xC037xxxx, 0x8037xxxx), or this HRESULT. */

@@ -352,18 +352,13 @@ struct error *hcs_process_properties(struct hcs_process *process, const struct g
                                      struct hcs_process_properties *ret_properties)
 {
     struct object *object = &process->object;
-    struct compute_call *call =
-        call_new(object->compute, object, HCS_EXPORT_HcsGetProcessProperties, object->name, run_properties);
     char *json = NULL;
-    struct error *error = call_make(call, wait);
-    if (error == NULL)
-        error = call_error(call);
-    if (error == NULL)
-        error = call_document(call, &json);
+    struct error *error =
+        call_ask(call_new(object->compute, object, HCS_EXPORT_HcsGetProcessProperties, object->name, run_properties),
+                 NULL, wait, &json);
     if (error == NULL)
         error = parse_properties(json, object->name, ret_properties);
     free(json);
-    call_free(call);
     return error;
 }
 

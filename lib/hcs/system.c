@@ -268,17 +268,9 @@ struct error *hcs_system_properties(struct hcs_system *system, const char *query
                                     char **ret_json)
 {
     struct object *object = &system->object;
-    struct compute_call *call =
-        call_new(object->compute, object, HCS_EXPORT_HcsGetComputeSystemProperties, object->name, run_properties);
-    struct error *error = call_set_text(call, query);
-    if (error == NULL)
-        error = call_make(call, wait);
-    if (error == NULL)
-        error = call_error(call);
-    if (error == NULL)
-        error = call_document(call, ret_json);
-    call_free(call);
-    return error;
+    return call_ask(
+        call_new(object->compute, object, HCS_EXPORT_HcsGetComputeSystemProperties, object->name, run_properties),
+        query, wait, ret_json);
 }
 
 struct error *hcs_system_modify(struct hcs_system *system, const char *request, const struct guard_wait *wait)

@@ -488,20 +488,6 @@ static void many_containers(void **state)
     free(books);
 }
 
-static int setup(void **state)
-{
-    (void)state;
-    vmcompute_load(NULL);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    vmcompute_end();
-    return 0;
-}
-
 int wmain(int argc, wchar_t **argv);
 
 int wmain(int argc, wchar_t **argv)
@@ -526,5 +512,5 @@ int wmain(int argc, wchar_t **argv)
 
     if (argc == 4 && wcscmp(argv[1], L"--child") == 0)
         return child(argv[2], argv[3]);
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, vmcompute_setup, vmcompute_teardown);
 }

@@ -269,20 +269,6 @@ static void crash(void **state)
     assert_true(run_child(L"enumerate") == 0); /* counted over processes */
 }
 
-static int setup(void **state)
-{
-    (void)state;
-    vmcompute_load(NULL);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    vmcompute_end();
-    return 0;
-}
-
 #define TEST(function) cmocka_unit_test_setup_teardown(function, begin, end)
 
 int wmain(int argc, wchar_t **argv);
@@ -299,5 +285,5 @@ int wmain(int argc, wchar_t **argv)
 
     if (argc == 4 && wcscmp(argv[1], L"--child") == 0)
         return child(argv[2], argv[3]);
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, vmcompute_setup, vmcompute_teardown);
 }

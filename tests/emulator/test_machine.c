@@ -130,24 +130,10 @@ static void what_cannot_be_is_refused(void **state)
     container_end(machine);
 }
 
-static int setup(void **state)
-{
-    (void)state;
-    vmcompute_load(NULL);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    vmcompute_end();
-    return 0;
-}
-
 int wmain(void);
 
 int wmain(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(what_cannot_be_is_refused)};
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, vmcompute_setup, vmcompute_teardown);
 }

@@ -557,20 +557,6 @@ static void export_hangs_within(void **state)
     assert_true(file_exists(test_path(L"out\\tombstones.txt")));
 }
 
-static int setup(void **state)
-{
-    (void)state;
-    vmcompute_load(NULL);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    vmcompute_end();
-    return 0;
-}
-
 #define TEST(function) cmocka_unit_test_setup_teardown(function, layers_make, layers_remove)
 
 int wmain(int argc, wchar_t **argv);
@@ -585,5 +571,5 @@ int wmain(int argc, wchar_t **argv)
 
     if (argc == 4 && wcscmp(argv[1], L"--child") == 0)
         return child(argv[2], argv[3]);
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, vmcompute_setup, vmcompute_teardown);
 }

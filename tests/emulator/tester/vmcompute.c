@@ -170,6 +170,20 @@ void vmcompute_end(void)
     folder_remove(folder);
 }
 
+int vmcompute_setup(void **state)
+{
+    (void)state;
+    vmcompute_load(NULL);
+    return 0;
+}
+
+int vmcompute_teardown(void **state)
+{
+    (void)state;
+    vmcompute_end();
+    return 0;
+}
+
 void file_write(const wchar_t *path, const void *data, size_t size)
 {
     HANDLE file = CreateFileW(path, GENERIC_WRITE, FILE_SHARE_READ, NULL, CREATE_ALWAYS, 0, NULL);

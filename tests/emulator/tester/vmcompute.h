@@ -85,6 +85,9 @@ extern const driver_info driver;
 void vmcompute_load(const wchar_t *folder);
 /* Ends the broker and removes the folder. */
 void vmcompute_end(void);
+/* The same as cmocka wants it, for a group of tests. */
+int vmcompute_setup(void **state);
+int vmcompute_teardown(void **state);
 
 /* The folder, and a path in it ("name" may have backslashes). The path lives until the next call but 15. */
 const wchar_t *test_folder(void);
