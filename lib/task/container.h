@@ -310,7 +310,7 @@ uint32_t process_exit_code(struct process *process);
 struct error *process_open_stdio(const struct process *process, struct session **ret_session) ERROR_MUST_CHECK;
 /* On the lane: when the client has closed stdin, HCS is told. */
 void process_watch_stdin(struct process *process);
-/* On the lane: closes the stdio and the handle, tells of output that nobody took. */
+/* On the lane, or of an exec that never ran: closes the stdio and the handle, tells of output that nobody took. */
 void process_shut(struct process *process);
 /* hcsd is going, the process is not: its stdio goes on in the relay. */
 void process_leave(struct process *process);
@@ -323,6 +323,8 @@ void exec_start_failed(struct process *process); /* on the lane */
 void exec_stop(struct process *process, uint32_t code);
 /* References to all execs, for steps that must not hold the lock; the array is the caller's to free, each process to unref. */
 struct process **execs_all(struct container *container, size_t *ret_count);
+/* The container is deleted by force: what of its execs has not ended is told as ended, with an unknown code. From any thread. */
+void execs_give_up(struct container *container);
 /* On the lane, with the system gone: ends every exec that has not, before the init's exit is told. */
 void execs_finish(struct container *container);
 

@@ -1,6 +1,7 @@
 /* Creating: reserve the id, read the bundle, dial the client's pipes, mount the layers, make the system. What fails is undone. */
 #include <string.h>
 
+#include "base/buffer.h"
 #include "base/event.h"
 #include "base/memory.h"
 #include "base/text.h"
@@ -127,6 +128,21 @@ static struct error *make_system(struct container *container, const char *docume
     return NULL;
 }
 
+static void tell_warnings(const struct container *container, const struct bundle *bundle)
+{
+    size_t count;
+    char *const *warnings = bundle_warnings(bundle, &count);
+    if (!count)
+        return;
+    struct buffer text = {0};
+    for (size_t i = 0; i < count; i++)
+        buffer_add_format(&text, "%s%s", i ? " / " : "", warnings[i]);
+    char *all = str_copy_n((const char *)text.data, text.size);
+    event_emit(EVENT_TASK_SPEC_WARNING, container->init.texts->id, all);
+    free(all);
+    buffer_free(&text);
+}
+
 static struct error *create(struct container *container, const struct create_request *request)
 {
     struct tasks *tasks = container->tasks;
@@ -188,6 +204,8 @@ static struct error *create(struct container *container, const struct create_req
         error = container_try_save(container);
     if (!error)
         error = make_system(container, document);
+    if (!error)
+        tell_warnings(container, bundle);
     free(document);
     bundle_free(bundle);
     return error;

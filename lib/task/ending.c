@@ -393,6 +393,7 @@ bool container_force(struct container *container, const char *client)
         return false;
     container_save(container);
     event_emit(EVENT_TASK_FORCE_DELETED, init->texts->id, client ? client : "", reason);
+    execs_give_up(container);
     if (publish)
         process_event(init, "/tasks/exit");
     process_event(init, "/tasks/delete");

@@ -203,9 +203,9 @@ static void finish(struct process *exec)
     AcquireSRWLockShared(&container->lock);
     bool over = exec->phase == PHASE_STOPPED;
     ReleaseSRWLockShared(&container->lock);
+    process_shut(exec); /* also of one that was given up */
     if (over)
         return;
-    process_shut(exec);
     AcquireSRWLockExclusive(&container->lock);
     bool ran = exec->ran, begun = exec->phase != PHASE_CREATED;
     exec_stop(exec, ran ? exec->exit_code : 1);
@@ -246,6 +246,26 @@ struct process **execs_all(struct container *container, size_t *ret_count)
     ReleaseSRWLockShared(&container->lock);
     *ret_count = count;
     return execs;
+}
+
+void execs_give_up(struct container *container)
+{
+    size_t count;
+    struct process **execs = execs_all(container, &count);
+    for (size_t i = 0; i < count; i++) {
+        struct process *exec = execs[i];
+        AcquireSRWLockExclusive(&container->lock);
+        bool mine = exec->phase != PHASE_STOPPED, ran = exec->ran;
+        if (mine)
+            exec_stop(exec, !ran ? 1 : exec->code_known ? exec->exit_code : TASK_EXIT_UNKNOWN);
+        ReleaseSRWLockExclusive(&container->lock);
+        if (mine && ran)
+            process_event(exec, "/tasks/exit");
+        if (mine)
+            process_release_waiters(exec, NULL);
+        process_unref(exec);
+    }
+    free(execs);
 }
 
 void execs_finish(struct container *container)

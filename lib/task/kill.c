@@ -109,6 +109,7 @@ static void step_signal(struct container *container, void *argument)
 static void run_stopped(void *context)
 {
     struct signal_run *run = context;
+    process_shut(run->process);
     exec_save(run->process);
     process_release_waiters(run->process, NULL);
     pending_answer(run->pending, NULL);

@@ -28,6 +28,8 @@ static struct relay_message full(enum relay_type type)
         .state = 5,
         .passed = 1ull << 40,
         .lost = 12,
+        .taken = 1ull << 41,
+        .sessions = 65536,
         .kind = ERROR_KIND_NOT_FOUND,
         .origin = ERROR_ORIGIN_WIN32,
         .code = 2,
@@ -38,9 +40,9 @@ static struct relay_message full(enum relay_type type)
 }
 
 static const enum relay_type types[] = {
-    RELAY_HELLO,   RELAY_OPEN,    RELAY_ATTACH,      RELAY_CLOSE_STDIN, RELAY_DRAIN, RELAY_CLOSE,
-    RELAY_RELEASE, RELAY_LIST,    RELAY_END,         RELAY_WELCOME,     RELAY_DONE,  RELAY_FAILED,
-    RELAY_OPENED,  RELAY_SESSION, RELAY_STDIN_ENDED, RELAY_DRAINED,     RELAY_LOSING};
+    RELAY_HELLO,       RELAY_OPEN,    RELAY_ATTACH,  RELAY_CLOSE_STDIN, RELAY_DRAIN,  RELAY_CLOSE,  RELAY_RELEASE,
+    RELAY_LIST,        RELAY_END,     RELAY_WELCOME, RELAY_DONE,        RELAY_FAILED, RELAY_OPENED, RELAY_SESSION,
+    RELAY_STDIN_ENDED, RELAY_DRAINED, RELAY_LOSING,  RELAY_COUNT,       RELAY_COUNTS};
 
 /* What is decoded and encoded again is the same bytes, for every type. */
 static void test_round_trip(void **state)

@@ -388,6 +388,18 @@ static void test_runtime_options(void **state)
     expect_ok(begin_delete("vm", false), "delete");
 }
 
+/* What is ignored of a spec is told, once. */
+static void test_spec_warnings(void **state)
+{
+    (void)state;
+    char *bundle = host_bundle_with("web", "emu:sleep 3600", ",\"network\":{\"networkNamespace\":\"n-1\"}", "");
+    expect_ok(begin_create("web", bundle), "create");
+    free(bundle);
+    assert_true(operator_event("TASK_SPEC_WARNING", "networkNamespace"));
+    assert_false(operator_event("TASK_SPEC_WARNING", " / ")); /* though the document was made twice */
+    expect_ok(begin_delete("web", false), "delete");
+}
+
 /* ---- pods ---- */
 
 #define SANDBOX(id)                                                                                                    \
@@ -479,6 +491,7 @@ int main(int argc, char **argv)
         TEST(test_processes),
         TEST(test_all_of_one_exec),
         TEST(test_runtime_options),
+        TEST(test_spec_warnings),
         TEST(test_pod),
         TEST(test_pod_in_a_vm),
     };

@@ -358,6 +358,24 @@ static void test_restart_of_execs(void **state)
     assert_false(operator_event("TASK_STDIO_GONE", "web"));
 }
 
+/* What was opened for an exec is closed when it is killed before its start. */
+static void test_exec_killed_before_its_start(void **state)
+{
+    (void)state;
+    struct reader out = {0};
+    run("web", "emu:sleep 3600", "", "", "");
+    reader_serve(&out, "k-out");
+    begin_piped_exec("x", "emu:exit 0", "", out.name);
+    expect_ok(begin_kill_exec("web", "x", 9), "kill");
+    reader_join(&out);
+    assert_int_equal(out.size, 0);
+    assert_int_equal(exec_exit("x"), 1);
+    free(out.data);
+    expect_ok(begin_kill("web", 9), "kill");
+    expect_exit("web");
+    expect_ok(begin_delete("web", false), "delete");
+}
+
 int main(int argc, char **argv)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, host_setup, host_teardown)
@@ -372,6 +390,7 @@ int main(int argc, char **argv)
         TEST(test_restart_of_a_created_one),
         TEST(test_restart_of_a_running_one),
         TEST(test_restart_of_execs),
+        TEST(test_exec_killed_before_its_start),
     };
     if (argc < 3)
         return 2;

@@ -582,14 +582,32 @@ static void test_forced(void **state)
 {
     (void)state;
     run("web", "emu:sleep 3600");
+    static const char *const execs[] = {"runs", "waits"};
+    struct request *waits[2];
+    for (unsigned i = 0; i < 2; i++) {
+        expect_ok(begin_exec("web", execs[i], "emu:sleep 3600", ""), "exec");
+        waits[i] = begin_wait_exec("web", execs[i]);
+    }
+    expect_ok(begin_start_exec("web", "runs"), "start exec");
     host_faults("[{\"call\":\"HcsTerminateComputeSystem\",\"action\":\"pending\"},"
                 "{\"call\":\"HcsTerminateProcess\",\"action\":\"fail\",\"hresult\":\"0x80070005\"}]");
     struct answer forced = finish(begin_delete("web", true));
     assert_null(forced.error);
     assert_non_null(forced.stuck);
     answer_free(&forced);
+    for (unsigned i = 0; i < 2; i++) { /* nobody waits on for what has gone out of sight */
+        struct answer answer = finish(waits[i]);
+        assert_null(answer.error);
+        assert_int_equal(answer.exit_status, i == 0 ? 0xFFFFFFFFu : 1);
+        answer_free(&answer);
+    }
+    char *text = events();
+    const char *exec_exit = strstr(text, "/tasks/exit web/runs"), *exit = strstr(text, "/tasks/exit web ");
+    assert_true(exec_exit && exit && exec_exit < exit);
+    assert_null(strstr(text, "/tasks/exit web/waits"));
+    free(text);
     assert_int_equal(state_of("web"), TASK_UNKNOWN);
-    assert_int_equal(event_lines("/tasks/exit web"), 1);
+    assert_int_equal(event_lines("/tasks/exit web "), 1);
     assert_int_equal(event_lines("/tasks/delete web"), 1);
     assert_true(operator_event("TASK_FORCE_DELETED", "web"));
     char *bundle = host_path("bundle-web");
@@ -597,6 +615,7 @@ static void test_forced(void **state)
     free(bundle);
     host_faults(NULL);
     await_operator_event("TASK_UNSTUCK", "web"); /* the ladder has gone on */
+    assert_int_equal(event_lines("/tasks/exit web/runs"), 1);
 }
 
 /* A disk that does not take the journal's word for it must not hold up all the timers. */
