@@ -318,6 +318,15 @@ static void calls_beyond_the_limit_end_the_connection(void **state)
     client_close(dial());
 }
 
+/* One connection for each call is no offence, however many they are. */
+static void who_dials_anew_for_each_call_is_served(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 3 * OFFENCES_MOST; i++)
+        client_close(dial());
+    assert_int_equal(fixture_event_count(EVENT_CLIENT_REFUSED), 0);
+}
+
 /* Whoever is there stays, whoever breaks the rules is not even read any more, and it is all forgotten. */
 static void who_breaks_the_rules_too_often_is_held(void **state)
 {
@@ -473,6 +482,7 @@ int main(void)
                                                  &few_streams),
         TEST(name_in_use_is_refused),
         TEST(name_is_free_after_the_close),
+        TEST(who_dials_anew_for_each_call_is_served),
         TEST(who_breaks_the_rules_too_often_is_held),
         cmocka_unit_test_prestate_setup_teardown(many_connects_leave_no_handles, open_server, close_server,
                                                  &any_conduct),
