@@ -11,13 +11,13 @@
 
 #include "base/clock.h"
 #include "base/event.h"
-#include "base/file.h"
 #include "base/memory.h"
 #include "base/path.h"
 #include "base/win.h"
 #include "daemon/config_file.h"
 #include "daemon/events/exchange.h"
 #include "daemon/folder.h"
+#include "daemon/folders.h"
 #include "daemon/jobs/jobs.h"
 #include "daemon/jobs/layers.h"
 #include "daemon/rpc/grpc_server.h"
@@ -40,54 +40,9 @@
 
 /* ---- folders ---- */
 
-/* One hcsd at a time works with a state folder: two would take each other's staging folders for leftovers. */
-static struct error *lock_state(struct daemon *daemon)
-{
-    char *path = path_join(daemon->config->state_dir, "hcsd.lock");
-    wchar_t *wide = NULL;
-    struct error *error = win_path(path, &wide);
-    if (error == NULL) {
-        daemon->lock = CreateFileW(wide, GENERIC_WRITE, 0, NULL, OPEN_ALWAYS,
-                                   FILE_ATTRIBUTE_NORMAL | FILE_FLAG_DELETE_ON_CLOSE, NULL);
-        if (daemon->lock == INVALID_HANDLE_VALUE)
-            error = error_set_kind(
-                error_win32(GetLastError(), "lock the state folder", path, "another hcsd works with this folder"),
-                ERROR_KIND_FAILED_PRECONDITION);
-    }
-    free(wide);
-    free(path);
-    return error;
-}
-
 static struct error *open_folders(struct daemon *daemon)
 {
-    const struct config *config = daemon->config;
-    char *data = NULL, *base = NULL, *jobs = path_join(config->state_dir, "jobs");
-    char *tasks = path_join(config->state_dir, "tasks"), *log = path_join(config->state_dir, "log");
-    struct error *error = folder_program_data(&data);
-    if (error == NULL) {
-        /* It holds the configuration that SYSTEM obeys, so nobody else may put a file there. */
-        base = path_join(data, "hcsd");
-        error = folder_secure(base, FOLDER_OTHERS_READ);
-    }
-    if (error == NULL)
-        error = folder_secure(config->state_dir, FOLDER_PRIVATE);
-    if (error == NULL)
-        error = folder_secure(config->staging_dir, FOLDER_PRIVATE);
-    if (error == NULL)
-        error = lock_state(daemon);
-    if (error == NULL)
-        error = file_ensure_folder(jobs);
-    if (error == NULL)
-        error = file_ensure_folder(tasks);
-    if (error == NULL)
-        error = log_add_file(daemon->options.log, log);
-    free(log);
-    free(tasks);
-    free(jobs);
-    free(base);
-    free(data);
-    return error;
+    return folders_open(daemon->config, daemon->options.log, &daemon->lock);
 }
 
 /* ---- the Host Compute Service ---- */

@@ -216,6 +216,7 @@ static struct error *open_listener(struct rpc_server *server, const struct rpc_s
         .max_user_connections = options->max_user_connections,
         .max_process_connections = options->max_process_connections,
         .max_handshakes = options->max_handshakes,
+        .any_conduct = options->any_conduct,
         .max_process_calls = server->options.max_calls / PROCESS_SHARE,
     };
     error = pipe_listener_open(&listener_options, &server->listener);

@@ -24,6 +24,7 @@ struct rpc_server_options {
     size_t service_count;
     /* 0 means the default, in brackets; those of the pipe are in pipe_listener.h. */
     unsigned handshake_ms, stall_ms, max_connections, max_user_connections, max_process_connections, max_handshakes;
+    bool any_conduct;
     unsigned max_message; /* [16 MiB] bytes of one request message */
     unsigned
         max_streams; /* [1,024] calls of one connection at a time; more wait at the client. Twice as many end the connection */

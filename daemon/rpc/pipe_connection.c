@@ -5,7 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/event.h"
 #include "base/memory.h"
+#include "base/text.h"
 
 /* ---- its life ---- */
 
@@ -64,6 +67,73 @@ void pipe_connection_count_calls(const struct pipe_connection *connection, unsig
     *ret_process = atomic_load(&connection->listener->process_calls[connection->process_bucket]);
 }
 
+/* ---- its conduct ---- */
+
+void pipe_listener_refused(struct pipe_listener *listener, const struct pipe_identity *identity, unsigned offences,
+                           const char *why)
+{
+    unsigned silent = 0;
+    AcquireSRWLockExclusive(&listener->lock);
+    uint64_t now = clock_ms(); /* in here: it must not go back */
+    bool say = refusals_add(&listener->refusals, now, &silent);
+    if (offences > 0 && !listener->options.any_conduct)
+        offences_add(&listener->offences, identity->pid, offences, now);
+    ReleaseSRWLockExclusive(&listener->lock);
+
+    char *client =
+        str_format("pid %" PRIu32 ", %s", identity->pid, identity->user != NULL ? identity->user : "user not known");
+    if (say) {
+        char *reason =
+            silent == 0 ? str_copy(why) : str_format("%s (%u more were refused before, unsaid)", why, silent);
+        event_emit(EVENT_CLIENT_REFUSED, reason, client);
+        free(reason);
+    } else {
+        log_debug("client refused: %s; %s", why, client);
+    }
+    free(client);
+}
+
+void pipe_connection_refused(struct pipe_connection *connection, unsigned offences, const char *why)
+{
+    pipe_listener_refused(connection->listener, &connection->identity, offences, why);
+}
+
+void pipe_connection_gone(struct pipe_connection *connection)
+{
+    struct pipe_listener *listener = connection->listener;
+    AcquireSRWLockExclusive(&listener->lock);
+    if (!listener->options.any_conduct)
+        offences_add(&listener->offences, connection->identity.pid, 1, clock_ms());
+    ReleaseSRWLockExclusive(&listener->lock);
+}
+
+void pipe_connection_broke_rules(struct pipe_connection *connection, const char *why)
+{
+    struct pipe_listener *listener = connection->listener;
+    AcquireSRWLockShared(&listener->lock);
+    bool stopping = listener->stopping;
+    ReleaseSRWLockShared(&listener->lock);
+    if (!stopping)
+        pipe_connection_refused(connection, 1, why);
+}
+
+void pipe_connection_drop_process(struct pipe_connection *connection, const char *why)
+{
+    struct pipe_listener *listener = connection->listener;
+    bool dropped = false;
+    AcquireSRWLockExclusive(&listener->lock);
+    for (struct pipe_connection *other = listener->all; other != NULL; other = other->next) {
+        if (other->state != SERVED || other->dropped || other->identity.pid != connection->identity.pid ||
+            strcmp(other->identity.sid, connection->identity.sid) != 0)
+            continue;
+        other->dropped = dropped = true;
+        pipe_stream_shutdown(other->stream);
+    }
+    ReleaseSRWLockExclusive(&listener->lock);
+    if (dropped)
+        pipe_connection_refused(connection, OFFENCES_MOST + 1, why);
+}
+
 /* ---- access ---- */
 
 struct change {
@@ -104,10 +174,11 @@ static size_t drop_locked(struct pipe_listener *listener, struct pipe_connection
     return count;
 }
 
-struct error *pipe_connections_set_access(struct pipe_listener *listener, const char *sddl,
-                                          struct pipe_connection ***ret_dropped, size_t *ret_count)
+struct error *pipe_listener_set_access(struct pipe_listener *listener, const char *sddl)
 {
     struct pipe_access access = {0};
+    struct pipe_connection **dropped = NULL;
+    size_t count = 0;
     struct error *error = pipe_access_parse(sddl, &access);
     if (error != NULL)
         return error;
@@ -118,12 +189,17 @@ struct error *pipe_connections_set_access(struct pipe_listener *listener, const 
         struct pipe_access before = listener->access;
         listener->access = access;
         access = before;
-        *ret_dropped = mem_new_array(listener->served + 1, struct pipe_connection *);
-        *ret_count = drop_locked(listener, *ret_dropped);
+        dropped = mem_new_array(listener->served + 1, struct pipe_connection *);
+        count = drop_locked(listener, dropped);
     }
     ReleaseSRWLockExclusive(&listener->lock);
     ReleaseSRWLockExclusive(&listener->access_lock);
     pipe_access_free(&access);
+    for (size_t i = 0; i < count; i++) {
+        pipe_connection_refused(dropped[i], 0, PIPE_NO_ACCESS);
+        pipe_connection_unref(dropped[i]);
+    }
+    free(dropped);
     return error;
 }
 

@@ -68,6 +68,7 @@ struct Endpoint {
     std::string peer;
     gpr_mu mu;
     grpc_error_handle why; // mu: the reason given to the shutdown
+    bool lost = false; // mu: a read or write has failed, so that it is not for what the peer sent that it is shut down
     // The read in flight.
     grpc_slice room = grpc_empty_slice();
     uint32_t read_size = kReadLeast;
@@ -92,6 +93,7 @@ grpc_error_handle Result(Endpoint *ep, const char *what, uint32_t code)
     if (code == ERROR_SUCCESS)
         return absl::OkStatus();
     gpr_mu_lock(&ep->mu);
+    ep->lost = true;
     grpc_error_handle error = ep->why.ok()
                                   ? GRPC_ERROR_CREATE(std::string(what) + ": Win32 error " + std::to_string(code))
                                   : GRPC_ERROR_CREATE_REFERENCING("pipe shut down", &ep->why, 1);
@@ -302,9 +304,13 @@ void EndpointShutdown(grpc_endpoint *base, grpc_error_handle why)
 {
     Endpoint *ep = FromBase(base);
     gpr_mu_lock(&ep->mu);
-    if (ep->why.ok())
+    bool first = ep->why.ok(), lost = ep->lost;
+    if (first)
         ep->why = why;
     gpr_mu_unlock(&ep->mu);
+    if (ep->connection != nullptr && first && !lost && !pipe_stream_is_down(ep->stream))
+        pipe_connection_broke_rules(ep->connection,
+                                    "it does not keep to HTTP/2 or to the limit of calls on a connection");
     pipe_stream_shutdown(ep->stream);
 }
 

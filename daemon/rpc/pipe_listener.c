@@ -20,36 +20,15 @@
 #define RETRY_MS  1000u
 #define CLOSE_MS  5000u
 
-#define NO_ACCESS "its user may not use the pipe"
+/* How long a client is held whose process has misbehaved too often, and how many are at a time. While so many are held nobody else
+ * is let in, which is what slows a flood down: to 128 connections a second, of which newcomers get their part. */
+#define HELD_MS   250u
+#define HELD_MAX  32u
 
 #define FIRST_MAX 4096u /* more than the opening, so that it comes in one read */
 
 static void listen_more(struct pipe_listener *listener);
 static void release(struct pipe_listener *listener);
-
-/* ---- refusing ---- */
-
-static void refused(struct pipe_connection *connection, const char *why)
-{
-    struct pipe_listener *listener = connection->listener;
-    unsigned silent = 0;
-    AcquireSRWLockExclusive(&listener->lock);
-    /* The time is taken in here: it must not go back. */
-    bool say = refusals_add(&listener->refusals, clock_ms(), &silent);
-    ReleaseSRWLockExclusive(&listener->lock);
-
-    char *client = str_format("pid %" PRIu32 ", %s", connection->identity.pid,
-                              connection->identity.user != NULL ? connection->identity.user : "user not known");
-    if (say) {
-        char *reason =
-            silent == 0 ? str_copy(why) : str_format("%s (%u more were refused before, unsaid)", why, silent);
-        event_emit(EVENT_CLIENT_REFUSED, reason, client);
-        free(reason);
-    } else {
-        log_debug("client refused: %s; %s", why, client);
-    }
-    free(client);
-}
 
 static void ask_pid(void *handle, void *context)
 {
@@ -77,6 +56,7 @@ static void CALLBACK on_timer(TP_CALLBACK_INSTANCE *instance, void *context, TP_
     (void)instance, (void)timer;
     struct pipe_listener *listener = context;
     uint64_t next = UINT64_MAX;
+    struct pipe_connection *held = NULL;
     bool retry = false;
     AcquireSRWLockExclusive(&listener->lock);
     listener->inside++;
@@ -85,6 +65,18 @@ static void CALLBACK on_timer(TP_CALLBACK_INSTANCE *instance, void *context, TP_
     uint64_t now = clock_ms();
     for (struct pipe_connection *connection = listener->all; connection != NULL; connection = connection->next) {
         uint64_t due = UINT64_MAX;
+        if (connection->state == HELD) {
+            if (connection->timed_out)
+                continue; /* closed by the timer's last turn, which may not be over */
+            if (listener->stopping || connection->deadline <= now) {
+                connection->timed_out = true;
+                connection->next_due = held;
+                held = connection;
+            } else if (connection->deadline < next) {
+                next = connection->deadline;
+            }
+            continue;
+        }
         if (connection->state == HANDSHAKE) {
             due = connection->deadline;
             connection->timed_out = connection->timed_out || due <= now;
@@ -108,6 +100,12 @@ static void CALLBACK on_timer(TP_CALLBACK_INSTANCE *instance, void *context, TP_
     if (next != UINT64_MAX)
         timer_arm_locked(listener, next);
     ReleaseSRWLockExclusive(&listener->lock);
+    /* Nobody else closes these: nothing is under way for them. */
+    retry = retry || held != NULL;
+    for (struct pipe_connection *following; held != NULL; held = following) {
+        following = held->next_due;
+        pipe_stream_close(held->stream);
+    }
     if (retry)
         listen_more(listener);
     release(listener);
@@ -129,7 +127,8 @@ void pipe_connection_writing(struct pipe_connection *connection)
 
 static bool idle_locked(const struct pipe_listener *listener)
 {
-    return listener->stopping && listener->listening == 0 && listener->handshakes == 0 && listener->inside == 0;
+    return listener->stopping && listener->listening == 0 && listener->held == 0 && listener->handshakes == 0 &&
+           listener->inside == 0;
 }
 
 static void hold(struct pipe_listener *listener)
@@ -167,6 +166,9 @@ void pipe_connection_closed(struct pipe_connection *connection)
     case LISTENING:
         listener->listening--;
         break;
+    case HELD:
+        listener->held--;
+        break;
     case HANDSHAKE:
         listener->handshakes--;
         break;
@@ -174,7 +176,7 @@ void pipe_connection_closed(struct pipe_connection *connection)
         listener->served--;
         break;
     }
-    if (connection->state != LISTENING)
+    if (connection->state == HANDSHAKE || connection->state == SERVED)
         listener->slots[connection->slot] = NULL;
     ReleaseSRWLockExclusive(&listener->lock);
     pipe_connection_unref(connection);
@@ -218,7 +220,7 @@ static bool handshake_end(struct pipe_connection *connection)
         return false; /* shut down meanwhile */
     if (result.error != NULL) {
         char *text = error_text(result.error);
-        refused(connection, text);
+        pipe_connection_refused(connection, 1, text);
         free(text);
         error_free(result.error);
         return false;
@@ -230,7 +232,7 @@ static bool handshake_end(struct pipe_connection *connection)
     AcquireSRWLockExclusive(&listener->lock);
     const char *why = pipe_access_allows(&listener->access, connection->identity.token)
                           ? too_many_locked(listener, connection)
-                          : NO_ACCESS;
+                          : PIPE_NO_ACCESS;
     bool serve = why == NULL && !listener->stopping && !connection->timed_out;
     if (serve) {
         connection->state = SERVED;
@@ -239,7 +241,7 @@ static bool handshake_end(struct pipe_connection *connection)
     }
     ReleaseSRWLockExclusive(&listener->lock);
     if (why != NULL)
-        refused(connection, why);
+        pipe_connection_refused(connection, 1, why);
     if (!serve)
         return false;
     uint8_t *first = connection->first;
@@ -260,16 +262,19 @@ static bool handshake_step(struct pipe_connection *connection, uint32_t code, ui
             bool silent = connection->timed_out;
             ReleaseSRWLockShared(&connection->listener->lock);
             if (silent)
-                refused(connection, "it connected and did not begin to speak HTTP/2 in time");
+                pipe_connection_refused(connection, 1, "it connected and did not begin to speak HTTP/2 in time");
+            else
+                pipe_connection_gone(connection);
             return false;
         }
         connection->first_size += size;
         switch (opening_check(connection->first, connection->first_size)) {
         case OPENING_NO_HTTP2:
-            refused(connection, "it does not speak gRPC (HTTP/2 with prior knowledge)");
+            pipe_connection_refused(connection, 1, "it does not speak gRPC (HTTP/2 with prior knowledge)");
             return false;
         case OPENING_NO_SETTINGS:
-            refused(connection, "it does not speak HTTP/2 as gRPC does (no SETTINGS frame after the preface)");
+            pipe_connection_refused(connection, 1,
+                                    "it does not speak HTTP/2 as gRPC does (no SETTINGS frame after the preface)");
             return false;
         case OPENING_WHOLE:
             return handshake_end(connection);
@@ -281,13 +286,40 @@ static bool handshake_step(struct pipe_connection *connection, uint32_t code, ui
     }
 }
 
-/* A client is there, or never will be. Returns false when the connection is to be closed. */
-static bool admit(struct pipe_connection *connection, uint32_t code)
+/* Whether its process has misbehaved too often; then nobody but the timer may touch the connection any more. */
+static bool hold_back(struct pipe_connection *connection)
+{
+    struct pipe_listener *listener = connection->listener;
+    uint32_t pid = connection->identity.pid;
+    uint64_t now = clock_ms();
+    AcquireSRWLockExclusive(&listener->lock);
+    bool held = !listener->stopping && offences_are_too_many(&listener->offences, pid, now);
+    if (held) {
+        connection->state = HELD;
+        connection->deadline = now + HELD_MS;
+        listener->listening--;
+        listener->held++;
+        timer_arm_locked(listener, connection->deadline);
+    }
+    ReleaseSRWLockExclusive(&listener->lock);
+    if (held)
+        pipe_listener_refused(
+            listener, &(struct pipe_identity){.pid = pid}, 0,
+            "its process has broken the rules too often of late; it is let in again after some seconds");
+    return held;
+}
+
+/* A client is there, or never will be. Returns false when the connection is to be closed; *ret_held: the timer closes it. */
+static bool admit(struct pipe_connection *connection, uint32_t code, bool *ret_held)
 {
     struct pipe_listener *listener = connection->listener;
     if (code != ERROR_SUCCESS)
         return false; /* ERROR_NO_DATA: came and went; ERROR_OPERATION_ABORTED: stopping */
     pipe_stream_with_handle(connection->stream, ask_pid, &connection->identity.pid);
+    if (hold_back(connection)) {
+        *ret_held = true;
+        return true;
+    }
     const char *why = NULL;
     AcquireSRWLockExclusive(&listener->lock);
     unsigned slot = 0;
@@ -311,7 +343,7 @@ static bool admit(struct pipe_connection *connection, uint32_t code)
     }
     ReleaseSRWLockExclusive(&listener->lock);
     if (why != NULL)
-        refused(connection, why);
+        pipe_connection_refused(connection, 0, why);
     return why == NULL && !stopping;
 }
 
@@ -329,13 +361,14 @@ static void on_done(void *context, enum pipe_operation operation, uint32_t code,
     struct pipe_connection *connection = context;
     struct pipe_listener *listener = connection->listener;
     hold(listener);
-    bool keep = operation == PIPE_CONNECT ? admit(connection, code) : handshake_step(connection, code, size);
+    bool held = false;
+    bool keep = operation == PIPE_CONNECT ? admit(connection, code, &held) : handshake_step(connection, code, size);
     if (!keep)
         pipe_stream_close(connection->stream);
     if (operation == PIPE_CONNECT) {
         /* First the next clients: the look-up of an account's name may hold up the handshake. */
         listen_more(listener);
-        if (keep && !handshake_begin(connection))
+        if (keep && !held && !handshake_begin(connection))
             pipe_stream_close(connection->stream);
     }
     release(listener);
@@ -375,7 +408,8 @@ static void listen_more(struct pipe_listener *listener)
 {
     for (;;) {
         AcquireSRWLockExclusive(&listener->lock);
-        bool wanted = !listener->stopping && listener->listening < BACKLOG && listener->retry_at == 0;
+        bool wanted = !listener->stopping && listener->listening < BACKLOG && listener->held < HELD_MAX &&
+                      listener->retry_at == 0;
         listener->listening += wanted;
         ReleaseSRWLockExclusive(&listener->lock);
         if (!wanted)
@@ -401,7 +435,8 @@ static void listen_more(struct pipe_listener *listener)
         }
         /* Stopping came in between and has not seen this one. */
         code = stopping ? ERROR_OPERATION_ABORTED : pipe_stream_connect(connection->stream);
-        if (code != ERROR_IO_PENDING && !(admit(connection, code) && handshake_begin(connection)))
+        bool held = false;
+        if (code != ERROR_IO_PENDING && !(admit(connection, code, &held) && (held || handshake_begin(connection))))
             pipe_stream_close(connection->stream);
     }
 }
@@ -431,7 +466,7 @@ struct error *pipe_listener_open(const struct pipe_listener_options *options, st
     if (error == NULL)
         error = pipe_access_parse(options->sddl, &listener->access);
     if (error == NULL)
-        error = pipe_name_hold(listener->pipe, listener->access.descriptor, &handle, &listener->held);
+        error = pipe_name_hold(listener->pipe, listener->access.descriptor, &handle, &listener->name_held);
     if (error == NULL)
         error = pipe_pool_open(&listener->pool);
     if (error == NULL && (listener->timer = CreateThreadpoolTimer(on_timer, listener, NULL)) == NULL)
@@ -441,7 +476,7 @@ struct error *pipe_listener_open(const struct pipe_listener_options *options, st
         pipe_listener_close(listener);
         return error;
     }
-    if (!listener->held)
+    if (!listener->name_held)
         event_emit(EVENT_SERVICE_FALLBACK, "a pipe instance that holds the name and takes no client",
                    "the name is held only as long as an instance waits for clients or serves one.");
     own->pipe = listener->pipe_text = str_copy(options->pipe);
@@ -459,7 +494,7 @@ void pipe_listener_start(struct pipe_listener *listener,
     listener->serve_context = context;
     hold(listener);
     listen_more(listener);
-    if (!listener->held) {
+    if (!listener->name_held) {
         /* Whoever came to it so far waits in vain, and is told so by its end. */
         AcquireSRWLockExclusive(&listener->lock);
         win_close(listener->anchor);
@@ -476,8 +511,10 @@ void pipe_listener_stop(struct pipe_listener *listener, void (*stopped)(void *co
     listener->stopped = stopped;
     listener->stopped_context = context;
     for (struct pipe_connection *connection = listener->all; connection != NULL; connection = connection->next)
-        if (connection->state != SERVED)
+        if (connection->state == LISTENING || connection->state == HANDSHAKE)
             pipe_stream_shutdown(connection->stream);
+    if (listener->held > 0)
+        timer_arm_locked(listener, clock_ms());
     if (listener->anchor != NULL)
         CloseHandle(listener->anchor);
     listener->anchor = NULL;
@@ -512,36 +549,6 @@ void pipe_listener_close(struct pipe_listener *listener)
     free(listener->pipe);
     free(listener->pipe_text);
     free(listener);
-}
-
-void pipe_connection_drop_process(struct pipe_connection *connection, const char *why)
-{
-    struct pipe_listener *listener = connection->listener;
-    bool dropped = false;
-    AcquireSRWLockExclusive(&listener->lock);
-    for (struct pipe_connection *other = listener->all; other != NULL; other = other->next) {
-        if (other->state != SERVED || other->dropped || other->identity.pid != connection->identity.pid ||
-            strcmp(other->identity.sid, connection->identity.sid) != 0)
-            continue;
-        other->dropped = dropped = true;
-        pipe_stream_shutdown(other->stream);
-    }
-    ReleaseSRWLockExclusive(&listener->lock);
-    if (dropped)
-        refused(connection, why);
-}
-
-struct error *pipe_listener_set_access(struct pipe_listener *listener, const char *sddl)
-{
-    struct pipe_connection **dropped = NULL;
-    size_t count = 0;
-    struct error *error = pipe_connections_set_access(listener, sddl, &dropped, &count);
-    for (size_t i = 0; i < count; i++) {
-        refused(dropped[i], NO_ACCESS);
-        pipe_connection_unref(dropped[i]);
-    }
-    free(dropped);
-    return error;
 }
 
 unsigned pipe_listener_abort(struct pipe_listener *listener, uint64_t milliseconds)

@@ -7,8 +7,12 @@
  * (at most 5 in a burst and one every 12 s; the next says how many were passed over). A client that goes away by itself is
  * no event.
  *
+ * A process that breaks these rules, those of HTTP/2 or a limit, or comes and goes without a word, more often than offences.h lets it,
+ * is not served for a while: its connections are held for 250 ms, unread, and closed; and nobody is let in while 32 are
+ * held, so that a flood is slowed down to 128 connections a second.
+ *
  * Thread-safe. Nothing here blocks but pipe_listener_open (security lookups) and pipe_listener_close. There is one timer,
- * armed only while a handshake or a write is in flight. Lock order: listener, then stream. */
+ * armed only while a client is held or a handshake or a write is in flight. Lock order: listener, then stream. */
 #ifndef HCSD_DAEMON_RPC_PIPE_LISTENER_H
 #define HCSD_DAEMON_RPC_PIPE_LISTENER_H
 
@@ -38,6 +42,7 @@ struct pipe_listener_options {
     unsigned max_process_connections; /* [64] of one SID and pid */
     unsigned max_handshakes;          /* [64] clients not yet identified */
     unsigned max_process_calls;       /* [none] whoever has more under way gets no further connection */
+    bool any_conduct;                 /* nobody is held for having broken rules too often */
 };
 
 /* Makes the name ours: creates the first instance and keeps one that takes no client until pipe_listener_close, so that
@@ -85,6 +90,8 @@ void pipe_connection_unref(struct pipe_connection *connection);
 void pipe_connection_call_begun(struct pipe_connection *connection);
 void pipe_connection_call_ended(struct pipe_connection *connection);
 void pipe_connection_count_calls(const struct pipe_connection *connection, unsigned *ret_user, unsigned *ret_process);
+/* Its client did what the protocol does not allow, and its connection is being closed for it. */
+void pipe_connection_broke_rules(struct pipe_connection *connection, const char *why);
 /* Shuts all connections of the connection's user and process down, with one event CLIENT_REFUSED. */
 void pipe_connection_drop_process(struct pipe_connection *connection, const char *why);
 

@@ -19,6 +19,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "integration"))
 from host import BUILD, Host, wait_until  # noqa: E402
 
 HOSTILE = os.path.join(BUILD, "tests", "hostile.exe")
+KINDS = ("garbage", "frames", "half_open", "silent", "oversized", "streams", "slow_reader", "flood")
 PIPE, OTHER = "\\\\.\\pipe\\hcsd", "\\\\.\\pipe\\hcsd-other"
 
 
@@ -44,10 +45,12 @@ def settle(host, pipe):
 
 def measure(host, seconds, attacked=None):
     good = host.start(HOSTILE, "good", PIPE, str(seconds))
-    attack = host.start(HOSTILE, "attack", attacked, str(seconds)) if attacked is not None else None
+    # Each kind from a process of its own, so that none is let off because of what another has done.
+    attacks = [host.start(HOSTILE, "attack", attacked, str(seconds), kind) for kind in KINDS] if attacked is not None else []
     found = json.loads(good.communicate(timeout=seconds + 120)[0])
-    if attack is not None:
+    for attack in attacks:
         attack.communicate(timeout=seconds + 120)
+    if attacks:
         settle(host, attacked)
     if found["errors"] != 0:
         raise SystemExit(f"bench_hostile: the good client failed: {found['first_error']}")

@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "base/win.h"
 #include "cli/client.h"
+#include "daemon/rpc/offences.h"
 #include "fixture.h"
 
 static const char PREFACE[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -317,6 +318,58 @@ static void calls_beyond_the_limit_end_the_connection(void **state)
     client_close(dial());
 }
 
+/* One connection for each call is no offence, however many they are. */
+static void who_dials_anew_for_each_call_is_served(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 3 * OFFENCES_MOST; i++)
+        client_close(dial());
+    assert_int_equal(fixture_event_count(EVENT_CLIENT_REFUSED), 0);
+}
+
+/* Whoever is there stays, whoever breaks the rules is not even read any more, and it is all forgotten. */
+static void who_breaks_the_rules_too_often_is_held(void **state)
+{
+    (void)state;
+    struct client *client = dial();
+    struct rpc_server_counters before, after;
+    bool held = false;
+    unsigned times = 0;
+    for (; !held && times < 1000; times++) {
+        rpc_server_count(fixture.server, &before);
+        HANDLE handle = connect_raw();
+        DWORD written;
+        WriteFile(handle, "GET / HTTP/1.1\r\n\r\n", 18, &written, NULL); /* or it is closed already */
+        assert_int_equal(read_to_end(handle), 0);
+        rpc_server_count(fixture.server, &after);
+        assert_int_equal(after.clients_refused, before.clients_refused + 1);
+        held = after.connections_accepted == before.connections_accepted;
+    }
+    assert_true(held);
+    assert_true(times > OFFENCES_MOST);
+    echo(client);
+    client_close(client);
+    /* Each attempt takes as long as a client is held, so one offence is forgotten with each. */
+    struct client *again = NULL;
+    for (unsigned i = 0; i < 100 && again == NULL; i++) {
+        struct client_options options = {.address = fixture.pipe, .dial_ms = 10000};
+        Containerd__Task__V3__StateRequest request = CONTAINERD__TASK__V3__STATE_REQUEST__INIT;
+        ProtobufCMessage *response = NULL;
+        must_succeed(client_dial(&options, &again));
+        struct error *error = client_call(again, ECHO "Echo", &request.base,
+                                          &containerd__task__v3__state_response__descriptor, 10000, &response);
+        if (error == NULL) {
+            protobuf_c_message_free_unpacked(response, NULL);
+            break;
+        }
+        error_free(error);
+        client_close(again);
+        again = NULL;
+    }
+    assert_non_null(again);
+    client_close(again);
+}
+
 static struct rpc_server_options few_streams = {.max_streams = 10};
 static struct rpc_server_options patient = {.handshake_ms = 60000, .stall_ms = 60000};
 
@@ -390,6 +443,8 @@ static unsigned count_handles(void)
     return own;
 }
 
+static struct rpc_server_options any_conduct = {.any_conduct = true};
+
 static void many_connects_leave_no_handles(void **state)
 {
     (void)state;
@@ -427,7 +482,10 @@ int main(void)
                                                  &few_streams),
         TEST(name_in_use_is_refused),
         TEST(name_is_free_after_the_close),
-        TEST(many_connects_leave_no_handles),
+        TEST(who_dials_anew_for_each_call_is_served),
+        TEST(who_breaks_the_rules_too_often_is_held),
+        cmocka_unit_test_prestate_setup_teardown(many_connects_leave_no_handles, open_server, close_server,
+                                                 &any_conduct),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
