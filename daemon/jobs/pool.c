@@ -297,6 +297,7 @@ static bool begin_job(struct worker *worker, struct job *job)
         return false;
     }
     AcquireSRWLockExclusive(&worker->jobs->lock);
+    turn_lend(job, message);
     worker_post(worker, message);
     /* What asked for it between its being taken and now. */
     if (job->cancel_requested)

@@ -273,8 +273,11 @@ void supervise_answer(struct job *job);
 /* The call that a phase is about, for errors: "ActivateLayer". */
 const char *supervise_operation(const struct job *job);
 
-/* Locked. PrepareLayer's turn. */
+/* Locked. PrepareLayer's turn is given on when the job has it. */
 void turn_pass(struct jobs *jobs, struct job *job);
+/* Locked, just before the message that begins the job is posted. A mount is given the turn along with it while that is free:
+ * nobody is kept from it, for it is asked back when somebody wants it, and where nobody does a mount is one message each way. */
+void turn_lend(struct job *job, json_t *message);
 
 /* ---- watchdog.c ---------------------------------------------------------------------------------------------- */
 

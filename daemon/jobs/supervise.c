@@ -184,18 +184,14 @@ static struct error *begin_call(struct job *job, struct worker *worker)
     return error;
 }
 
-/* A mount is given PrepareLayer's turn along with its order while that is free: nobody is kept from it, for it is asked back
- * (take_turn), and where nobody wants it a mount is one message each way. */
-static void lend_turn(struct job *job, json_t *message)
+void turn_lend(struct job *job, json_t *message)
 {
     struct jobs *jobs = job->jobs;
-    AcquireSRWLockExclusive(&jobs->lock);
-    if (jobs->turn_holder == NULL) {
-        jobs->turn_holder = job;
-        job->turn_lent = true;
-        json_object_set_new(message, "turn", json_true());
-    }
-    ReleaseSRWLockExclusive(&jobs->lock);
+    if (!is_kind(job, "mount") || jobs->turn_holder != NULL)
+        return;
+    jobs->turn_holder = job;
+    job->turn_lent = true;
+    json_object_set_new(message, "turn", json_true());
 }
 
 struct error *supervise_begin(struct worker *worker, struct job *job, json_t **ret_message)
@@ -211,8 +207,6 @@ struct error *supervise_begin(struct worker *worker, struct job *job, json_t **r
     } else if (job->remains != NULL) {
         error = begin_call(job, worker);
     }
-    if (error == NULL && is_kind(job, "mount"))
-        lend_turn(job, message);
     json_object_set_new(message, "type", json_string("job"));
     json_object_set_new(message, "job", json_string(job->id));
     json_object_set_new(message, "kind", json_string(job->kind));
