@@ -318,7 +318,7 @@ static void part(struct worker *worker)
     if (job != NULL) {
         if (job->worker == worker)
             job->worker = NULL;
-        turn_pass(jobs, job);
+        turn_pass(job);
         job_drop(job);
         job_forget_old(jobs);
     }

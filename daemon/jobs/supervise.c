@@ -184,16 +184,6 @@ static struct error *begin_call(struct job *job, struct worker *worker)
     return error;
 }
 
-void turn_lend(struct job *job, json_t *message)
-{
-    struct jobs *jobs = job->jobs;
-    if (!is_kind(job, "mount") || jobs->turn_holder != NULL)
-        return;
-    jobs->turn_holder = job;
-    job->turn_lent = true;
-    json_object_set_new(message, "turn", json_true());
-}
-
 struct error *supervise_begin(struct worker *worker, struct job *job, json_t **ret_message)
 {
     struct error *error = NULL;
@@ -276,38 +266,6 @@ static void grant(struct job *job, const char *step)
     post(job, json_pack("{s:s, s:s}", "type", "grant", "step", step));
 }
 
-static void take_turn(struct jobs *jobs, struct job *job)
-{
-    if (jobs->turn_holder == NULL) {
-        jobs->turn_holder = job;
-        grant(job, "prepare");
-        return;
-    }
-    job->wants_turn = true;
-    job->turn_order = jobs->next_turn++;
-    if (jobs->turn_holder->turn_lent) {
-        jobs->turn_holder->turn_lent = false;
-        post(jobs->turn_holder, json_pack("{s:s, s:s}", "type", "recall", "step", "prepare"));
-    }
-}
-
-void turn_pass(struct jobs *jobs, struct job *job)
-{
-    struct job *next = NULL;
-    job->wants_turn = job->turn_lent = false;
-    if (jobs->turn_holder != job)
-        return;
-    jobs->turn_holder = NULL;
-    for (struct job *other = jobs->jobs; other != NULL; other = other->next)
-        if (other->wants_turn && other->worker != NULL && (next == NULL || other->turn_order < next->turn_order))
-            next = other;
-    if (next == NULL)
-        return;
-    next->wants_turn = false;
-    jobs->turn_holder = next;
-    grant(next, "prepare");
-}
-
 /* What a step may leave behind is written down before the step is made. */
 static void on_request(struct job *job, const json_t *message)
 {
@@ -325,7 +283,7 @@ static void on_request(struct job *job, const json_t *message)
         job->remains->activated = false;
         post(job, json_pack("{s:s, s:o}", "type", "refuse", "error", message_pack_error(error)));
     } else if (turn) {
-        take_turn(jobs, job);
+        turn_take(job);
     } else {
         grant(job, "activate");
     }
@@ -337,7 +295,7 @@ static void on_release(struct job *job, const json_t *message)
 {
     (void)message;
     AcquireSRWLockExclusive(&job->jobs->lock);
-    turn_pass(job->jobs, job);
+    turn_pass(job);
     ReleaseSRWLockExclusive(&job->jobs->lock);
 }
 
