@@ -215,6 +215,7 @@ void job_data_taken(struct job *job)
     job->untaken = false;
     job->unreturned -= job->piece;
     watch_pause(&job->watch, job->unreturned >= STREAM_WINDOW, clock_ms());
+    watchdog_expect(job->jobs, &job->watch); /* whose time stood still may run again */
     if (job->worker != NULL)
         worker_post(job->worker,
                     json_pack("{s:s, s:s, s:I}", "type", "credit", "job", job->id, "bytes", (json_int_t)job->piece));

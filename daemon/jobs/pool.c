@@ -297,6 +297,7 @@ static bool begin_job(struct worker *worker, struct job *job)
         return false;
     }
     AcquireSRWLockExclusive(&worker->jobs->lock);
+    turn_lend(job, message);
     worker_post(worker, message);
     /* What asked for it between its being taken and now. */
     if (job->cancel_requested)
@@ -317,7 +318,7 @@ static void part(struct worker *worker)
     if (job != NULL) {
         if (job->worker == worker)
             job->worker = NULL;
-        turn_pass(jobs, job);
+        turn_pass(job);
         job_drop(job);
         job_forget_old(jobs);
     }

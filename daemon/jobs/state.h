@@ -4,6 +4,7 @@
  *   job.c         a job: its life, its history, what its listener is told
  *   pool.c        lanes and workers: who works on what; a worker's thread
  *   supervise.c   what a worker says while it has a job, and what its end means
+ *   turn.c        PrepareLayer's turn
  *   watchdog.c    the thread that runs the ladders (lib/watch)
  *   remains.c     what a job may leave behind, and its document in the journal
  *   janitor.c     taking remains down
@@ -279,8 +280,15 @@ void supervise_answer(struct job *job);
 /* The call that a phase is about, for errors: "ActivateLayer". */
 const char *supervise_operation(const struct job *job);
 
-/* Locked. PrepareLayer's turn. */
-void turn_pass(struct jobs *jobs, struct job *job);
+/* ---- turn.c: PrepareLayer's; all locked ----------------------------------------------------------------------- */
+
+/* Just before the message that begins the job is posted. A mount is given the turn along with it while that is free: nobody is
+ * kept from it, for it is asked back when somebody wants it, and where nobody does a mount is one message each way. */
+void turn_lend(struct job *job, json_t *message);
+/* The job's worker asks for it: it is granted now or when it is free. */
+void turn_take(struct job *job);
+/* Given on when the job has it. */
+void turn_pass(struct job *job);
 
 /* ---- watchdog.c ---------------------------------------------------------------------------------------------- */
 

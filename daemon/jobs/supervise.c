@@ -186,20 +186,6 @@ static struct error *begin_call(struct job *job, struct worker *worker)
     return error;
 }
 
-/* A mount is given PrepareLayer's turn along with its order while that is free: nobody is kept from it, for it is asked back
- * (take_turn), and where nobody wants it a mount is one message each way. */
-static void lend_turn(struct job *job, json_t *message)
-{
-    struct jobs *jobs = job->jobs;
-    AcquireSRWLockExclusive(&jobs->lock);
-    if (jobs->turn_holder == NULL) {
-        jobs->turn_holder = job;
-        job->turn_lent = true;
-        json_object_set_new(message, "turn", json_true());
-    }
-    ReleaseSRWLockExclusive(&jobs->lock);
-}
-
 struct error *supervise_begin(struct worker *worker, struct job *job, json_t **ret_message)
 {
     struct error *error = NULL;
@@ -213,8 +199,6 @@ struct error *supervise_begin(struct worker *worker, struct job *job, json_t **r
     } else if (job->remains != NULL) {
         error = begin_call(job, worker);
     }
-    if (error == NULL && is_kind(job, "mount"))
-        lend_turn(job, message);
     json_object_set_new(message, "type", json_string("job"));
     json_object_set_new(message, "job", json_string(job->id));
     json_object_set_new(message, "kind", json_string(job->kind));
@@ -288,38 +272,6 @@ static void grant(struct job *job, const char *step)
     post(job, json_pack("{s:s, s:s}", "type", "grant", "step", step));
 }
 
-static void take_turn(struct jobs *jobs, struct job *job)
-{
-    if (jobs->turn_holder == NULL) {
-        jobs->turn_holder = job;
-        grant(job, "prepare");
-        return;
-    }
-    job->wants_turn = true;
-    job->turn_order = jobs->next_turn++;
-    if (jobs->turn_holder->turn_lent) {
-        jobs->turn_holder->turn_lent = false;
-        post(jobs->turn_holder, json_pack("{s:s, s:s}", "type", "recall", "step", "prepare"));
-    }
-}
-
-void turn_pass(struct jobs *jobs, struct job *job)
-{
-    struct job *next = NULL;
-    job->wants_turn = job->turn_lent = false;
-    if (jobs->turn_holder != job)
-        return;
-    jobs->turn_holder = NULL;
-    for (struct job *other = jobs->jobs; other != NULL; other = other->next)
-        if (other->wants_turn && other->worker != NULL && (next == NULL || other->turn_order < next->turn_order))
-            next = other;
-    if (next == NULL)
-        return;
-    next->wants_turn = false;
-    jobs->turn_holder = next;
-    grant(next, "prepare");
-}
-
 /* What a step may leave behind is written down before the step is made. */
 static void on_request(struct job *job, const json_t *message)
 {
@@ -340,7 +292,7 @@ static void on_request(struct job *job, const json_t *message)
         *(make ? &job->remains->making : &job->remains->activated) = false;
         post(job, json_pack("{s:s, s:o}", "type", "refuse", "error", message_pack_error(error)));
     } else if (turn) {
-        take_turn(jobs, job);
+        turn_take(job);
     } else {
         grant(job, make ? "make" : "activate");
     }
@@ -368,7 +320,7 @@ static void on_release(struct job *job, const json_t *message)
 {
     (void)message;
     AcquireSRWLockExclusive(&job->jobs->lock);
-    turn_pass(job->jobs, job);
+    turn_pass(job);
     ReleaseSRWLockExclusive(&job->jobs->lock);
 }
 

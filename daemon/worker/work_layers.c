@@ -63,6 +63,18 @@ bool work_is_there(const char *path)
     return attributes != INVALID_FILE_ATTRIBUTES || (code != ERROR_FILE_NOT_FOUND && code != ERROR_PATH_NOT_FOUND);
 }
 
+/* The first error is the one that is returned; it tells of the others. Takes `error`. */
+static void also_failed(struct error **first, struct error *error)
+{
+    if (*first == NULL) {
+        *first = error;
+        return;
+    }
+    if (error != NULL)
+        *first = error_wrap(*first, "(and %s failed too: %s)", error->operation, error->message);
+    error_free(error);
+}
+
 /* What clients of older ways leave to the runtime: the scratch disk itself. */
 static struct error *ensure_disk(struct work *work, const char *layer, const struct hcs_layer_list *parents)
 {
@@ -111,13 +123,12 @@ json_t *work_mount(struct work *work)
         work_phase(work, "target");
         error = volume_mount(volume, target);
     }
-    struct error *undo_error = error != NULL && attached ? storage_detach(storage, layer, &hooks) : NULL;
+    if (error != NULL && attached)
+        also_failed(&error, storage_detach(storage, layer, &hooks));
 
-    json_t *end =
-        json_pack("{s:o, s:o, s:b, s:s}", "error", message_pack_error(error), "release_error",
-                  message_pack_error(undo_error), "activated", work->activated, "volume", volume != NULL ? volume : "");
+    json_t *end = json_pack("{s:o, s:b, s:s}", "error", message_pack_error(error), "activated", work->activated,
+                            "volume", volume != NULL ? volume : "");
     error_free(error);
-    error_free(undo_error);
     hcs_layer_list_free(&list);
     free(volume);
     free(parents);
@@ -136,7 +147,7 @@ static bool is_detached(const struct error *error)
     return error == NULL;
 }
 
-/* Both steps are tried; Deactivate's word counts: with the disk its filter is gone, whatever Unprepare said. */
+/* All steps are tried; Deactivate's word counts: with the disk its filter is gone, whatever Unprepare said. */
 static struct error *release_layer(struct work *work, const char *layer)
 {
     struct storage *storage = work->worker->storage;
@@ -157,8 +168,8 @@ static struct error *release_layer(struct work *work, const char *layer)
         error_free(deactivate);
         return unmount;
     }
-    error_keep_first(&unmount, unprepare);
-    error_keep_first(&unmount, deactivate);
+    also_failed(&unmount, unprepare);
+    also_failed(&unmount, deactivate);
     return unmount;
 }
 

@@ -340,8 +340,8 @@ static void end_job(struct control *control);
 
 static struct error *begin_job(struct control *control, json_t *message)
 {
-    /* The next job may come between the last one's `end` and the end of its thread. */
     struct worker *worker = control->worker;
+    /* The next job may come between the last one's `end` and its thread's word that it is through. */
     if (control->work != NULL && WaitForSingleObject(worker->done, 5000) == WAIT_OBJECT_0)
         end_job(control);
     if (control->work != NULL)

@@ -350,6 +350,47 @@ static void test_cancel_in_a_call(void **state)
     close_layers(&layers);
 }
 
+static void suspend_process(uint32_t pid)
+{
+    LONG(NTAPI * suspend)
+    (HANDLE) = (LONG(NTAPI *)(HANDLE))(void *)GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "NtSuspendProcess");
+    HANDLE process = OpenProcess(PROCESS_SUSPEND_RESUME, FALSE, pid);
+    assert_non_null(suspend);
+    assert_non_null(process);
+    assert_int_equal(suspend(process), 0);
+    CloseHandle(process);
+}
+
+/* The stall's time, which stood still for the reader, runs again when it takes its data: nothing else wakes the watchdog. */
+static void test_stall_after_a_slow_reader(void **state)
+{
+    (void)state;
+    struct layers layers;
+    struct jobs_options options = fixture_options();
+    options.stall_seconds = 1;
+    struct client slow = {.hold = true}, other = {0};
+    open_layers(&layers, &options, 5000000);
+    char *second = fixture_layer(&layers.fixture, "second", 3, 0);
+    struct export_request request = request_of(&layers, NULL);
+    uint32_t pid = 0;
+    client_submit(&slow, layers.fixture.jobs, &request, 1, 0);
+    client_wait_data(&slow);
+    request.layer = second; /* by its end the first one's window has been full for long */
+    client_submit(&other, layers.fixture.jobs, &request, 2, 0);
+    client_wait_closed(&other);
+    client_expect_done(&other);
+    job_wait(layers.fixture.jobs, slow.id, "archive", &pid);
+    suspend_process(pid);
+    client_take(&slow);
+    client_wait_closed(&slow);
+    client_expect_error(&slow, ERROR_KIND_DEADLINE_EXCEEDED, NULL);
+    assert_true(events_said("STALL_NOTICED", slow.id));
+    client_free(&slow);
+    client_free(&other);
+    free(second);
+    close_layers(&layers);
+}
+
 static void test_slow_reader_is_no_stall(void **state)
 {
     (void)state;
@@ -495,6 +536,7 @@ int main(void)
         cmocka_unit_test(test_cancel_before_it_is_taken),
         cmocka_unit_test(test_cancel_in_a_call),
         cmocka_unit_test(test_slow_reader_is_no_stall),
+        cmocka_unit_test(test_stall_after_a_slow_reader),
         cmocka_unit_test(test_killed_worker_costs_a_retry),
         cmocka_unit_test(test_crash),
         cmocka_unit_test(test_failing_calls),

@@ -252,9 +252,13 @@ static void test_release_faults(void **state)
         "{\"call\":\"DeactivateLayer\",\"action\":\"fail\",\"hresult\":\"0x80070005\"}",
         "{\"call\":\"DeactivateLayer\",\"action\":\"hang\"}",
         "{\"call\":\"UnprepareLayer\",\"action\":\"crash\"}",
+        "{\"call\":\"UnprepareLayer\",\"action\":\"fail\",\"hresult\":\"0x80070005\"},"
+        "{\"call\":\"DeactivateLayer\",\"action\":\"fail\",\"hresult\":\"0x80070005\"}",
     };
     static const enum error_kind kinds[] = {ERROR_KIND_PERMISSION_DENIED, ERROR_KIND_DEADLINE_EXCEEDED,
-                                            ERROR_KIND_INTERNAL};
+                                            ERROR_KIND_INTERNAL, ERROR_KIND_PERMISSION_DENIED};
+    static const char *const words[] = {"DeactivateLayer", "DeactivateLayer", "UnprepareLayer",
+                                        "DeactivateLayer failed too"};
     struct jobs_options options = fixture_options();
     options.call_seconds = 2;
     options.stall_seconds = 1;
@@ -267,7 +271,7 @@ static void test_release_faults(void **state)
         fixture_scratch(&fixture, "scratch", &scratch);
         expect_none(jobs_mount_layer(fixture.jobs, "container web", scratch, parents, 1, &volume));
         fixture_faults(&fixture, faults[i]);
-        expect(jobs_release_layer(fixture.jobs, "container web", scratch), kinds[i], NULL);
+        expect(jobs_release_layer(fixture.jobs, "container web", scratch), kinds[i], words[i]);
         events_wait("LAYER_RELEASE_FAILED", 1);
         expect(jobs_mount_layer(fixture.jobs, "container next", scratch, parents, 1, &volume),
                ERROR_KIND_FAILED_PRECONDITION, "container web");

@@ -40,7 +40,7 @@ static unsigned long answer(void *handle, wchar_t *path, unsigned long count, un
         return 0;
     }
     assert_true(wcslen(row->name) < count);
-    wcscpy(path, row->name);
+    memcpy(path, row->name, (wcslen(row->name) + 1) * sizeof *path);
     return (unsigned long)wcslen(path);
 }
 
