@@ -332,8 +332,8 @@ static void test_counts(void **state)
     session_close(input);
     CloseHandle(out_theirs);
     CloseHandle(theirs);
-    counted = glance();
-    assert_int_equal(counted.sessions, 0);
+    while (counted.sessions) /* a transfer that is broken off comes back first */
+        counted = glance();
     assert_int_equal(counted.output_bytes, 1000);
     assert_int_equal(counted.stdin_bytes, 7);
     assert_int_equal(counted.dropped_bytes, 0);
