@@ -97,7 +97,14 @@ class Sequence:
 
     def restart(self):
         self.host.stop_console()
-        self.host.start_console()
+        try:
+            self.host.start_console()
+        except AssertionError as error:
+            # Wine 8 under load fails to start a program about once in thousands of times, with status 1 and not a word (host.py).
+            if str(error) != "hcsd ended with 1: ":
+                raise
+            print("hcsd was not started by Wine; once more", file=sys.stderr, flush=True)
+            self.host.start_console()
         self.outcomes["restart"] += 1
 
     def create_and_crash(self):
