@@ -385,8 +385,10 @@ bool container_force(struct container *container, const char *client)
         reason = str_copy(container->stuck);
         container->hidden = true;
         container->exit_published = true;
-        init->exit_status = init->ran ? TASK_EXIT_UNKNOWN : container->exit_code;
-        init->exited_ns = clock_wall_ns();
+        /* The init may be over, its code known, and only the system be in the way. */
+        bool over = init->phase == PHASE_ENDING;
+        init->exit_status = over || !init->ran ? container->exit_code : TASK_EXIT_UNKNOWN;
+        init->exited_ns = over ? container->exit_noticed_ns : clock_wall_ns();
     }
     ReleaseSRWLockExclusive(&container->lock);
     if (!hide)

@@ -618,6 +618,24 @@ static void test_forced(void **state)
     assert_int_equal(event_lines("/tasks/exit web/runs"), 1);
 }
 
+/* The process has ended, its system does not: what is known of it is told. */
+static void test_forced_after_the_exit(void **state)
+{
+    (void)state;
+    host_faults("[{\"call\":\"HcsShutdownComputeSystem\",\"action\":\"pending\"},"
+                "{\"call\":\"HcsTerminateComputeSystem\",\"action\":\"pending\"}]");
+    run("web", "emu:exit 7");
+    await_operator_event("KILL_ESCALATED", "web"); /* it is at the system, so the code is known */
+    struct request *wait = begin_wait("web");
+    expect_ok(begin_delete("web", true), "delete by force");
+    struct answer answer = finish(wait);
+    assert_null(answer.error);
+    assert_int_equal(answer.exit_status, 7);
+    answer_free(&answer);
+    host_faults(NULL);
+    await_operator_event("TASK_UNSTUCK", "web");
+}
+
 /* A disk that does not take the journal's word for it must not hold up all the timers. */
 static void test_forced_not_on_the_timers_thread(void **state)
 {
@@ -836,6 +854,7 @@ int main(int argc, char **argv)
         TEST(test_terminate_fails),
         TEST(test_stuck),
         TEST(test_forced),
+        TEST(test_forced_after_the_exit),
         TEST(test_forced_not_on_the_timers_thread),
         TEST(test_restart),
         TEST(test_who_holds_layers),
