@@ -11,7 +11,7 @@ void frames_init(struct frames *frames, uint32_t skip)
 size_t frames_take(struct frames *frames, const uint8_t *data, size_t size, unsigned *budget)
 {
     size_t at = 0;
-    while (at<size && * budget> 0) {
+    while (*budget > 0 && at < size) {
         if (frames->left > 0) {
             uint32_t step = size - at < frames->left ? (uint32_t)(size - at) : frames->left;
             at += step;

@@ -213,6 +213,7 @@ static void copy_file(const char *from_folder, const char *name)
 
 void host_init(const char *emulator_folder, const char *relay)
 {
+    host.kill_seconds = 3;
     wchar_t temporary[MAX_PATH];
     static const struct event_sink sink = {emit, debug, NULL};
     GetTempPathW(MAX_PATH, temporary);
@@ -275,7 +276,7 @@ void host_open(bool terminate_survivors)
         .relays = host.relays,
         .owner = "hcsd",
         .call_seconds = 5,
-        .kill_answer_seconds = 3,
+        .kill_answer_seconds = host.kill_seconds,
         .drain_seconds = HOST_DRAIN_SECONDS,
         .stall_seconds = 1,
         .state_dir = state,

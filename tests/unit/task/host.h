@@ -26,6 +26,8 @@ struct host {
     struct tasks *tasks;
     char *folder; /* of this program, with the emulator in it */
     uint64_t event_count;
+    unsigned
+        kill_seconds; /* kill.answer_seconds: 3, unless set behind host_init by a program that tests no stuck kill */
 };
 extern struct host host;
 
