@@ -224,8 +224,14 @@ static struct error *finish(struct client_stream *stream)
             details_size = GRPC_SLICE_LENGTH(stream->trailing.metadata[i].value);
         }
     }
-    return status_to_error((int)stream->code, (const char *)GRPC_SLICE_START_PTR(stream->text),
-                           GRPC_SLICE_LENGTH(stream->text), details, details_size, stream->method, NULL);
+    struct error *error = status_to_error((int)stream->code, (const char *)GRPC_SLICE_START_PTR(stream->text),
+                                          GRPC_SLICE_LENGTH(stream->text), details, details_size, stream->method, NULL);
+    /* hcsd's own errors have details; this one is gRPC's, about the connection. */
+    if (details == NULL && stream->code == GRPC_STATUS_UNAVAILABLE)
+        error = error_wrap(
+            error, "hcsd went away during the call, which may have been carried out or go on; look whether it runs "
+                   "(sc.exe query hcsd), and then at what became of it");
+    return error;
 }
 
 /* Joins the client's list, so that client_cancel finds it; false: it was cancelled before. */

@@ -97,7 +97,9 @@ class Instants(unittest.TestCase):
                         lab.kill()
                         lab.set_points()
                         lab.start_console()
-                        join()
+                        error = join().error
+                        self.assertEqual("UNAVAILABLE", error["code"])
+                        self.assertIn("hcsd went away during the call", error["message"])
                     else:
                         self.end_workers(self.workers())
                         lab.set_points()
