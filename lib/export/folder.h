@@ -21,6 +21,7 @@
 #define NT_OBJECT_NAME_NOT_FOUND     ((NTSTATUS)0xC0000034L)
 #define NT_REPARSE_POINT_ENCOUNTERED ((NTSTATUS)0xC000050BL)
 #define NT_DELETE_PENDING            ((NTSTATUS)0xC0000056L)
+#define NT_SHARING_VIOLATION         ((NTSTATUS)0xC0000043L)
 
 /* What the volume below turned out to lack; remembered so that each is tried once. Zero-initialise. */
 struct folder_volume {

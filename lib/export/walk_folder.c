@@ -46,6 +46,19 @@ struct open_folder *walk_folder_new(struct walk *walk, struct open_folder *paren
     return folder;
 }
 
+NTSTATUS walk_open_entry(struct walk *walk, const struct open_folder *parent, const struct folder_entry *entry,
+                         ACCESS_MASK access, ULONG options, bool remove, HANDLE *ret_handle)
+{
+    ACCESS_MASK deletion = 0;
+    if (remove)
+        deletion = DELETE | (entry->attributes & FILE_ATTRIBUTE_READONLY ? FILE_WRITE_ATTRIBUTES : 0);
+    NTSTATUS status =
+        folder_open_entry(&walk->volume, parent->handle, &parent->place, entry, access | deletion, options, ret_handle);
+    if (remove && status == NT_SHARING_VIOLATION)
+        status = folder_open_entry(&walk->volume, parent->handle, &parent->place, entry, access, options, ret_handle);
+    return status;
+}
+
 /* Path of an entry relative to the layer. Names are converted one by one: a lone surrogate stays one. */
 char *walk_entry_path(const struct open_folder *parent, const WCHAR *name, size_t units)
 {

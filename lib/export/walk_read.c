@@ -69,15 +69,12 @@ static struct error *open_entry(struct walk *walk, struct ticket *ticket)
         return walk_not_transport(item->path, "it is a link in the export folder itself");
 
     ACCESS_MASK access = FILE_READ_DATA | FILE_READ_EA | (security ? READ_CONTROL : 0);
-    if (ticket->remove)
-        access |= DELETE | (entry->attributes & FILE_ATTRIBUTE_READONLY ? FILE_WRITE_ATTRIBUTES : 0);
     NTSTATUS status = -1;
     if (security) /* the SACL, where the privilege is there */
-        status = folder_open_entry(&walk->volume, ticket->parent->handle, &ticket->parent->place, entry,
-                                   access | ACCESS_SYSTEM_SECURITY, 0, &ticket->handle);
+        status = walk_open_entry(walk, ticket->parent, entry, access | ACCESS_SYSTEM_SECURITY, 0, ticket->remove,
+                                 &ticket->handle);
     if (status < 0)
-        status = folder_open_entry(&walk->volume, ticket->parent->handle, &ticket->parent->place, entry, access, 0,
-                                   &ticket->handle);
+        status = walk_open_entry(walk, ticket->parent, entry, access, 0, ticket->remove, &ticket->handle);
     struct folder_info info;
     if (status == NT_REPARSE_POINT_ENCOUNTERED && ticket->staged)
         return walk_not_transport(item->path, "it is a link in the export folder itself");

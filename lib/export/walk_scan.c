@@ -150,12 +150,9 @@ static void frame_pop(struct walk *walk, struct frame **top)
 static struct error *frame_enter(struct walk *walk, struct frame **top, const struct folder_entry *entry)
 {
     struct frame *frame = *top;
-    ACCESS_MASK access = FILE_LIST_DIRECTORY | FILE_TRAVERSE;
-    if (walk->options.remove)
-        access |= DELETE | (entry->attributes & FILE_ATTRIBUTE_READONLY ? FILE_WRITE_ATTRIBUTES : 0);
     HANDLE handle = NULL;
-    NTSTATUS status = folder_open_entry(&walk->volume, frame->folder->handle, &frame->folder->place, entry, access,
-                                        FILE_DIRECTORY_FILE, &handle);
+    NTSTATUS status = walk_open_entry(walk, frame->folder, entry, FILE_LIST_DIRECTORY | FILE_TRAVERSE,
+                                      FILE_DIRECTORY_FILE, walk->options.remove, &handle);
     if (status < 0)
         return path_error(status, "open folder", frame->folder, entry->name, entry->name_units);
     bool staged = frame->staged || (!walk->options.base && !frame->folder->parent && name_is(entry, "Files", false));

@@ -67,6 +67,10 @@ void walk_folder_release(struct walk *walk, struct open_folder *folder);
 /* Takes the handle and a reference to the parent. */
 struct open_folder *walk_folder_new(struct walk *walk, struct open_folder *parent, const WCHAR *name, size_t units,
                                     HANDLE handle, bool staged);
+/* Opens an entry, with `remove` so that it can be deleted by the handle. Whom somebody holds who does not share that (a scanner
+ * that looks at what HCS has just written) is opened without: it is read all the same, and left to the remover. */
+NTSTATUS walk_open_entry(struct walk *walk, const struct open_folder *parent, const struct folder_entry *entry,
+                         ACCESS_MASK access, ULONG options, bool remove, HANDLE *ret_handle);
 /* Path of an entry relative to the layer; the caller frees it. */
 char *walk_entry_path(const struct open_folder *parent, const WCHAR *name, size_t units);
 
