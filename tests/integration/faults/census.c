@@ -13,21 +13,9 @@
 
 #include "base/memory.h"
 #include "base/win.h"
+#include "tests/integration/handles.h"
 
 #define START_ADDRESS 9 /* ThreadQuerySetWin32StartAddress */
-
-/* SystemHandleInformation (16), which winternl.h does not have: every handle of the machine. What the process query tells is
- * the size of the handle table under Wine, and GetProcessHandleCount gives 0 there. */
-struct handle_list {
-    ULONG count;
-    struct {
-        USHORT pid, creator;
-        UCHAR type, attributes;
-        USHORT handle;
-        void *object;
-        ULONG access;
-    } entries[];
-};
 
 static void count_one(json_t *counts, const char *name)
 {
@@ -53,26 +41,23 @@ static void count_type(json_t *types, HANDLE process, USHORT value)
     free(name);
 }
 
-static long count_handles(DWORD pid, json_t *types)
+struct types_of {
+    json_t *counts;
+    HANDLE process;
+};
+
+static void count_handle(void *context, USHORT value)
 {
-    ULONG size = 1u << 20, needed = 0;
-    struct handle_list *list = mem_zero(size);
-    long found = 0;
-    HANDLE process = OpenProcess(PROCESS_DUP_HANDLE, FALSE, pid);
-    while (NtQuerySystemInformation((SYSTEM_INFORMATION_CLASS)16, list, size, &needed) == (NTSTATUS)0xC0000004 &&
-           size < (64u << 20)) {
-        size *= 2;
-        list = mem_resize_array(list, size, 1);
-    }
-    for (ULONG i = 0; i < list->count; i++) {
-        if (list->entries[i].pid != pid)
-            continue;
-        found++;
-        count_type(types, process, list->entries[i].handle);
-    }
-    if (process != NULL)
-        CloseHandle(process);
-    free(list);
+    const struct types_of *types = context;
+    count_type(types->counts, types->process, value);
+}
+
+static long count_handles(DWORD pid, json_t *counts)
+{
+    struct types_of types = {counts, OpenProcess(PROCESS_DUP_HANDLE, FALSE, pid)};
+    long found = handles_of(pid, count_handle, &types);
+    if (types.process != NULL)
+        CloseHandle(types.process);
     return found;
 }
 
