@@ -146,6 +146,15 @@ class Host:
                                    capture_output=True, check=False)
         return Result(completed)
 
+    def run_surely(self, *command, **options):
+        """The same for programs that say why when they fail: Wine 8 under load fails to start a program about once in thousands of
+        times, with status 1 and not a word; then once more."""
+        result = self.run(*command, **options)
+        if result.status == 1 and not result.text and not result.error_text:
+            print(f"{' '.join(command)} was not started by Wine; once more", file=sys.stderr, flush=True)
+            result = self.run(*command, **options)
+        return result
+
     def start(self, *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL):
         """Starts a Windows command and gives the Popen object; end() ends it if it still runs."""
         process = subprocess.Popen([self.environment["WINE"], *command], env=self.environment, stdin=stdin, stdout=stdout, stderr=stderr)
@@ -157,12 +166,7 @@ class Host:
 
     def ctl(self, *arguments, ok=True, timeout=120, stdin=None):
         """hcsctl --json ARGUMENTS. ok: raise unless it ended with 0."""
-        result = self.run(*self.ctl_command("--json", *arguments), timeout=timeout, stdin=stdin)
-        # Wine 8 under load fails to start a program about once in thousands of times, with status 1 and not a word; hcsctl that ran has
-        # always said why.
-        if result.status == 1 and not result.text and not result.error_text:
-            print(f"hcsctl {' '.join(arguments)} was not started by Wine; once more", file=sys.stderr, flush=True)
-            result = self.run(*self.ctl_command("--json", *arguments), timeout=timeout, stdin=stdin)
+        result = self.run_surely(*self.ctl_command("--json", *arguments), timeout=timeout, stdin=stdin)
         if ok and result.status != 0:
             raise CommandFailed(f"hcsctl {' '.join(arguments)}: exit status {result.status}: {result.error_text.strip()}")
         return result
@@ -177,7 +181,7 @@ class Host:
 
     def books(self):
         """What the emulator's broker holds, as hcsemu.exe --books tells it."""
-        return self.run(os.path.join(self.emulator, "hcsemu.exe"), "--books").json
+        return self.run_surely(os.path.join(self.emulator, "hcsemu.exe"), "--books").json
 
     # ---- hcsd ---------------------------------------------------------------------------------------------------
 

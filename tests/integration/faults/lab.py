@@ -106,7 +106,7 @@ class Lab(Host):
         super().end()
 
     def books(self):
-        books = self.run(self.BROKER, "--books").json
+        books = self.run_surely(self.BROKER, "--books").json
         if not books["running"]:
             raise AssertionError("the emulator's broker does not run")
         return books
@@ -150,12 +150,24 @@ class Lab(Host):
 
         return wait_until("hcsd tells its pid", told, 10).json["hcsd"]["pid"]
 
+    def worker_pids(self):
+        """Unix pids of hcsd's workers."""
+        found = []
+        for pid in self.unix_pid(os.path.basename(self.program)):
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as file:
+                    if b"--worker" in file.read().split(b"\0"):
+                        found.append(pid)
+            except OSError:
+                continue
+        return found
+
     def census(self):
         """{"handles", "threads", "types", "starts"} of hcsd.exe: census.c. Only the first look asks hcsd itself: what is asked keeps
         the thread pool's threads from ending."""
         if self.known_pid[0] is not self.daemon:
             self.known_pid = (self.daemon, self.pid())
-        return self.run(os.path.join(BUILD, "tests", "census.exe"), str(self.known_pid[1])).json
+        return self.run_surely(os.path.join(BUILD, "tests", "census.exe"), str(self.known_pid[1])).json
 
     def ask(self, *arguments):
         """hcsctl ARGUMENTS, and what it gave. Raises when it has not come back within the bound."""
@@ -290,6 +302,7 @@ class Audit:
     """Whether hcsd at rest holds more than it held at first."""
 
     HANDLES, THREADS = 5, 3  # what may come and go by chance: the thread pools of system and emulator
+    WORKER_HANDLES, WORKER_THREADS = 6, 1  # for each worker: the pool grows to its size as work comes, and keeps it
     IDLE = 12  # seconds after which every thread without work has ended: the pools' limits are 5 and 10
 
     def __init__(self, lab):
@@ -302,14 +315,20 @@ class Audit:
             if row["state"] == "idle" and row["lane"] in ("mount", "clean"):
                 self.lab.run("taskkill", "/f", "/pid", str(row["pid"]))
 
+    def _census(self):
+        """What hcsd holds without what it holds for its workers."""
+        workers, census = len(self.lab.worker_pids()), self.lab.census()
+        return dict(census, workers=workers, handles=census["handles"] - self.WORKER_HANDLES * workers,
+                    threads=census["threads"] - self.WORKER_THREADS * workers)
+
     def _rest(self):
         """The least seen until nothing has ended for so long that nothing will."""
         self._end_workers_on_demand()
-        least, since = self.lab.census(), time.monotonic()
+        least, since = self._census(), time.monotonic()
         end = since + PATIENCE
         while time.monotonic() < min(since + self.IDLE, end):
             time.sleep(1.0)  # banned-ok: between looks
-            now = self.lab.census()
+            now = self._census()
             if (now["threads"], now["handles"]) < (least["threads"], least["handles"]):
                 least, since = now, time.monotonic()
         return least
@@ -325,8 +344,8 @@ class Audit:
         return change
 
     def tell(self, now):
-        return (f"{now['handles']} handles and {now['threads']} threads, at first {self.first['handles']} and "
-                f"{self.first['threads']}: {self.more(now)}")
+        return (f"{now['handles']} handles and {now['threads']} threads beside those of its {now['workers']} workers, at first "
+                f"{self.first['handles']} and {self.first['threads']} beside those of {self.first['workers']}: {self.more(now)}")
 
     def check(self):
         """Waits until hcsd is at rest and holds no more than it may; gives words about it."""
@@ -346,7 +365,7 @@ class Audit:
         self._end_workers_on_demand()
 
         def no_more():
-            now = lab.census()
+            now = self._census()
             seen["census"] = now
             return (now["handles"] <= self.first["handles"] + self.HANDLES and
                     now["threads"] <= self.first["threads"] + self.THREADS)

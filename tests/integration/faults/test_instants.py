@@ -32,18 +32,6 @@ class Instants(unittest.TestCase):
         lab.start_console()
         return lab
 
-    def workers(self):
-        """Unix pids."""
-        found = []
-        for pid in self.lab.unix_pid(os.path.basename(self.lab.program)):
-            try:
-                with open(f"/proc/{pid}/cmdline", "rb") as file:
-                    if b"--worker" in file.read().split(b"\0"):
-                        found.append(pid)
-            except OSError:
-                continue
-        return found
-
     def end_workers(self, pids):
         for pid in pids:
             try:
@@ -101,7 +89,7 @@ class Instants(unittest.TestCase):
                         self.assertEqual("UNAVAILABLE", error["code"])
                         self.assertIn("hcsd went away during the call", error["message"])
                     else:
-                        self.end_workers(self.workers())
+                        self.end_workers(self.lab.worker_pids())
                         lab.set_points()
                         error = join().error
                         self.assertEqual("UNAVAILABLE", error["code"])
@@ -144,9 +132,9 @@ class Instants(unittest.TestCase):
         lab.ctl("task", "create", "--bundle", lab.make_bundle("web", "emu:sleep 36000"), "web")
         lab.ctl("task", "start", "web")
         lab.set_points("start")
-        ended = self.workers()
+        ended = self.lab.worker_pids()
         self.end_workers(ended)
-        wait_until("they are gone", lambda: not set(ended) & set(self.workers()), PATIENCE)
+        wait_until("they are gone", lambda: not set(ended) & set(self.lab.worker_pids()), PATIENCE)
         lab.ctl("task", "kill", "--signal", "9", "web")
         lab.ctl("task", "wait", "web", ok=False)
         self.assertEqual(["C:\\layers\\web-scratch"], lab.books()["prepared"])

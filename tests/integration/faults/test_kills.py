@@ -113,18 +113,6 @@ class Kills(unittest.TestCase):
                 found[member.name] = len(data.read()) if data else None
             return found
 
-    def worker_pids(self):
-        """Unix pids of workers."""
-        found = []
-        for pid in self.lab.unix_pid("hcsd_faults.exe"):
-            try:
-                with open(f"/proc/{pid}/cmdline", "rb") as file:
-                    if b"--worker" in file.read().split(b"\0"):
-                        found.append(pid)
-            except OSError:
-                continue
-        return found
-
     # ---- what must be so ----------------------------------------------------------------------------------------
 
     def settle(self, before):
@@ -134,7 +122,7 @@ class Kills(unittest.TestCase):
         def settled():
             diag = lab.ctl("diag").json
             seen["diag"] = diag["operations"], diag["quarantined"]
-            seen["orphans"] = [pid for pid in before if pid in self.worker_pids()]
+            seen["orphans"] = [pid for pid in before if pid in self.lab.worker_pids()]
             seen["staging"] = os.listdir(lab.staging)
             seen["partial"] = lab.partial_outputs()
             return not any(seen["diag"]) and not seen["orphans"] and not seen["staging"] and not seen["partial"]
@@ -182,7 +170,7 @@ class Kills(unittest.TestCase):
 
     def strike(self, pick):
         """Gives what was killed."""
-        workers = self.worker_pids()
+        workers = self.lab.worker_pids()
         if pick.randrange(WORKER_KILLS) == 0 and workers:
             pid = pick.choice(sorted(workers))
             try:

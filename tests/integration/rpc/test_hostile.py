@@ -67,7 +67,7 @@ class Hostile(unittest.TestCase):
     def test_hostile_clients(self):
         registered = self.host.run(os.path.join(BIN, "hcsd.exe"), "--register-service")
         self.assertEqual(0, registered.status, registered.error_text)
-        self.host.run("sc.exe", "start", "hcsd")
+        self.host.run_surely("sc.exe", "start", "hcsd")
         wait_until("the service runs", lambda: self.state() == "RUNNING")
         quiet = self.result(self.good(max(3, SECONDS // 10)))
         self.assertEqual((0, ""), (quiet["errors"], quiet["first_error"]))
@@ -101,7 +101,7 @@ class Hostile(unittest.TestCase):
         self.assertEqual([], self.host.ctl("diag").json["operations"])
         self.assertEqual({"tasks": []}, self.host.ctl("task", "ls").json)
 
-        stopped = self.host.run("sc.exe", "stop", "hcsd")
+        stopped = self.host.run_surely("sc.exe", "stop", "hcsd")
         self.assertEqual(0, stopped.status, stopped.text)
         wait_until("the service has stopped within its bound", lambda: self.state() == "STOPPED", 25)
         codes = re.findall(r"_EXIT_CODE\s*:\s*(\d+)", self.host.run("sc.exe", "query", "hcsd").text)

@@ -69,12 +69,8 @@ class Service(unittest.TestCase):
                                                            if event[2] & 0xFFFF == number), None))
 
     def sc(self, verb):
-        """sc.exe VERB hcsd, which must succeed. Wine 8 under load fails to start a program about once in thousands of times, with status 1
-        and not a word: then once more (a second start or stop of what the first did start or stop fails with its own word)."""
-        done = self.host.run("sc.exe", verb, "hcsd")
-        if done.status == 1 and not done.text and not done.error_text:
-            print(f"sc.exe {verb} was not started by Wine; once more", file=sys.stderr, flush=True)
-            done = self.host.run("sc.exe", verb, "hcsd")
+        """sc.exe VERB hcsd, which must succeed. A second start or stop of what the first did start or stop fails with its own word."""
+        done = self.host.run_surely("sc.exe", verb, "hcsd")
         self.assertEqual(0, done.status, done.text)
 
     def start(self):
