@@ -135,7 +135,7 @@ class Instants(unittest.TestCase):
         ended = self.lab.worker_pids()
         self.end_workers(ended)
         wait_until("they are gone", lambda: not set(ended) & set(self.lab.worker_pids()), PATIENCE)
-        lab.ctl("task", "kill", "--signal", "9", "web")
+        lab.ctl("task", "kill", "--signal", "9", "web", ok=False)  # it ends, if not within the bound of the answer on a busy machine
         lab.ctl("task", "wait", "web", ok=False)
         self.assertEqual(["C:\\layers\\web-scratch"], lab.books()["prepared"])
         self.assertEqual("stopped", lab.ctl("task", "state", "web").json["status"])
