@@ -211,7 +211,7 @@ static void copy_file(const char *from_folder, const char *name)
     free(wide_to);
 }
 
-void host_init(const char *emulator_folder, const char *relay)
+static void init(const char *emulator_folder, const char *relay)
 {
     host.kill_seconds = 3;
     wchar_t temporary[MAX_PATH];
@@ -239,6 +239,16 @@ void host_init(const char *emulator_folder, const char *relay)
     must(guard_new(&guard, &host.guard));
     must(compute_new(host.library, host.guard, NULL, NULL, &host.compute));
     must(storage_new(host.library, NULL, NULL, &storage));
+}
+
+bool host_begin(int argc, char **argv)
+{
+    if (argc < 3)
+        return false;
+    if (argc > 3)
+        cmocka_set_test_filter(argv[3]);
+    init(argv[1], argv[2]);
+    return true;
 }
 
 void host_end(void)

@@ -27,12 +27,13 @@ struct host {
     char *folder; /* of this program, with the emulator in it */
     uint64_t event_count;
     unsigned
-        kill_seconds; /* kill.answer_seconds: 3, unless set behind host_init by a program that tests no stuck kill */
+        kill_seconds; /* kill.answer_seconds: 3, unless set behind host_begin by a program that tests no stuck kill */
 };
 extern struct host host;
 
-/* Where the emulator was built, and the stdio relay, from the command line. */
-void host_init(const char *emulator_folder, const char *relay_image);
+/* From a program's command line: where the emulator was built, the stdio relay, and which tests (a pattern; all without). False when
+ * the first two are missing. */
+bool host_begin(int argc, char **argv);
 void host_end(void);
 
 /* cmocka fixtures: tasks with short bounds over an empty journal; closed, and checked to have left nothing, at the end. */

@@ -392,11 +392,8 @@ int main(int argc, char **argv)
         TEST(test_restart_of_execs),
         TEST(test_exec_killed_before_its_start),
     };
-    if (argc < 3)
+    if (!host_begin(argc, argv))
         return 2;
-    if (argc > 3)
-        cmocka_set_test_filter(argv[3]);
-    host_init(argv[1], argv[2]);
     host.kill_seconds = 60; /* the broker may be busy with a flood of output */
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     host_end();

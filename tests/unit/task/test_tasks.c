@@ -864,11 +864,8 @@ int main(int argc, char **argv)
         TEST(test_created_late),
         TEST(test_what_cannot_be_read_runs_on),
     };
-    if (argc < 3)
+    if (!host_begin(argc, argv))
         return 2;
-    if (argc > 3)
-        cmocka_set_test_filter(argv[3]);
-    host_init(argv[1], argv[2]);
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     host_end();
     return failed;
